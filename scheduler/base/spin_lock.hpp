@@ -1,0 +1,52 @@
+// A test-and-test-and-set lock for sections of a few dozen instructions that never park, allocate or call out.
+// One atomic RMW to lock, one store to unlock. A waiter spins briefly, then gives its time slice away: the holder may be
+// preempted, and on a machine with fewer cores than threads spinning on would keep it from finishing.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include <sched.h>
+
+namespace fiber::engine {
+
+inline constexpr std::size_t cache_line = 64;
+
+inline void cpu_pause() noexcept {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb" ::: "memory");
+#endif
+}
+
+class spin_lock {
+ public:
+    spin_lock() = default;
+    spin_lock(const spin_lock&) = delete;
+    spin_lock& operator=(const spin_lock&) = delete;
+
+    void lock() noexcept {
+        while (!try_lock()) wait();
+    }
+
+    // acquire pairs with unlock()'s release.
+    bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
+
+    void unlock() noexcept { held_.store(false, std::memory_order_release); }
+
+ private:
+    __attribute__((noinline)) void wait() const noexcept {
+        for (int spins = 0; held_.load(std::memory_order_relaxed); ++spins) {
+            if (spins < 100) {
+                cpu_pause();
+            } else {
+                ::sched_yield();
+            }
+        }
+    }
+
+    std::atomic<bool> held_{false};
+};
+
+}  // namespace fiber::engine
