@@ -1,0 +1,129 @@
+// Which workers search for work and which wait: the protocol by which work finds a worker and no wake-up is lost.
+// One per scheduler. Any thread notifies; a worker announces its own steps.
+//
+//   running --begin_search--> searching --found--> running
+//   running or searching --begin_wait--> waiting --taken by a notifier--> searching    (the notifier counts it, before
+//   it wakes)
+//                                            \--cancel_wait--> running
+//
+// The word counts the searching workers in its low half and the waiting ones in its high half; the list says which
+// wait, the latest first, so that the one that has waited longest (it keeps the timers) is disturbed last. The lock
+// guards the list and is taken on the way into and out of a wait only.
+//
+// Invariant: a notifier that sees a searching worker may leave: before that worker waits it looks at every queue once
+// more, after its announcement. So at most one wake-up is under way that has not yet looked: no wake storm.
+//
+// Orders, by pair:
+//   P1  publish work: seq_cst store, then load of the word  <>  begin_wait: seq_cst RMW of the word, then a look at
+//   every
+//       queue (seq_cst loads). One of them sees the other: no item is left behind with everybody asleep.
+//   P2  found by the last searcher: RMW, then notify. It takes over the duty of those notifiers that left because of
+//   it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "scheduler/base/intrusive_list.hpp"
+#include "scheduler/base/spin_lock.hpp"
+
+namespace fiber::engine {
+
+enum class found_verdict : std::uint8_t { leave, notify_another };
+enum class cancel_wait_verdict : std::uint8_t {
+    running,
+    notified
+};  // notified: a notifier has counted it as searching
+
+// A worker's place in the set. Its owner waits until `notified` is 1 and sets it back to 0.
+template <template <class> class Atomic = std::atomic>
+struct basic_idle_member : list_node {
+    Atomic<std::uint32_t> notified{0};
+};
+
+template <template <class> class Atomic = std::atomic, class Lock = spin_lock>
+class basic_idle_set {
+ public:
+    using member = basic_idle_member<Atomic>;
+
+    explicit basic_idle_set(std::uint32_t workers) noexcept : most_searching_((workers + 1) / 2) {}
+
+    // After work was published. Any thread. Returns the member that the caller must wake, or nullptr.
+    // The common case, a worker that searches or nobody who waits, is one load.
+    [[nodiscard]] member* notify() noexcept {
+        const std::uint64_t seen = word_.load(std::memory_order_seq_cst);  // P1
+        if (waiting_in(seen) == 0 || searching_in(seen) != 0) return nullptr;
+        std::lock_guard guard(lock_);
+        return searching_in(word_.load(std::memory_order_seq_cst)) != 0 ? nullptr : take_locked();
+    }
+
+    // The same, whoever may be searching: for shutdown and for handing a role to a waiting worker.
+    [[nodiscard]] member* notify_always() noexcept {
+        std::lock_guard guard(lock_);
+        return take_locked();
+    }
+
+    // A worker without work asks to search. false: enough others do; it should wait.
+    [[nodiscard]] bool begin_search() noexcept {
+        std::uint64_t seen = word_.load(std::memory_order_relaxed);
+        while (searching_in(seen) < most_searching_) {
+            if (word_.compare_exchange_weak(seen, seen + one_searching, std::memory_order_seq_cst,
+                                            std::memory_order_relaxed)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    // A searching worker has work.
+    [[nodiscard]] found_verdict found() noexcept {
+        const std::uint64_t before = word_.fetch_sub(one_searching, std::memory_order_seq_cst);  // P2
+        return searching_in(before) == 1 && waiting_in(before) != 0 ? found_verdict::notify_another
+                                                                    : found_verdict::leave;
+    }
+
+    // Announces that a worker is about to wait. It must look at every queue afterwards and, if it sees work,
+    // cancel_wait().
+    void begin_wait(member& self, bool was_searching) noexcept {
+        std::lock_guard guard(lock_);
+        waiting_.push_front(self);
+        word_.fetch_add(one_waiting - (was_searching ? one_searching : 0), std::memory_order_seq_cst);  // P1
+    }
+
+    // Takes the announcement back, if no notifier has taken this worker yet.
+    [[nodiscard]] cancel_wait_verdict cancel_wait(member& self) noexcept {
+        std::lock_guard guard(lock_);
+        if (!self.linked()) return cancel_wait_verdict::notified;
+        self.unlink();
+        word_.fetch_sub(one_waiting, std::memory_order_seq_cst);
+        return cancel_wait_verdict::running;
+    }
+
+    // Any thread. Hints.
+    std::uint32_t waiting() const noexcept { return waiting_in(word_.load(std::memory_order_seq_cst)); }
+    std::uint32_t searching() const noexcept { return searching_in(word_.load(std::memory_order_relaxed)); }
+
+ private:
+    static constexpr std::uint64_t one_searching = 1;
+    static constexpr std::uint64_t one_waiting = std::uint64_t{1} << 32;
+
+    static std::uint32_t searching_in(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
+    static std::uint32_t waiting_in(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> 32); }
+
+    member* take_locked() noexcept {
+        member* chosen = waiting_.pop_front();
+        if (chosen != nullptr) word_.fetch_add(one_searching - one_waiting, std::memory_order_seq_cst);
+        return chosen;
+    }
+
+    const std::uint32_t most_searching_;
+    alignas(cache_line) Atomic<std::uint64_t> word_{0};
+    Lock lock_;
+    intrusive_list<member> waiting_;
+};
+
+using idle_member = basic_idle_member<>;
+using idle_set = basic_idle_set<>;
+
+}  // namespace fiber::engine
