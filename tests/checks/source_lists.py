@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Every source file is named in the meson.build that is responsible for it, and every name there is a file.
+
+A file that git does not know yet is nobody's business. Usage: source_lists.py
+"""
+
+import os
+import re
+
+from report import ROOT, Report, tracked_files
+
+# directory: (which of its files must be named, why)
+RESPONSIBLE = {
+    "scheduler": lambda path: path.endswith(".cpp"),
+    "fiber": lambda path: path.endswith((".cpp", ".hpp")),
+    "tests": lambda path: path.endswith(".cpp") and not path.startswith("tests/checks/"),
+    "docs": lambda path: path.endswith(".cpp"),
+}
+
+
+def main():
+    report = Report()
+    for directory, counts in RESPONSIBLE.items():
+        build = os.path.join(directory, "meson.build")
+        with open(os.path.join(ROOT, build), encoding="utf-8") as file:
+            text = re.sub(r"#.*", "", file.read())
+        named = {os.path.join(directory, name) for name in re.findall(r"'([^']*\.[ch]pp)'", text)}
+        files = {path for path in tracked_files(ROOT, directory) if counts(path)}
+        problems = [f"{path} is not named in {build}" for path in sorted(files - named)]
+        problems += [f"{build} names {path}, which does not exist" for path in sorted(named)
+                     if not os.path.exists(os.path.join(ROOT, path))]
+        report.add(f"source lists: {directory}", problems)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
