@@ -1,0 +1,284 @@
+// Work-stealing deque (Chase & Lev 2005; orders after Lê et al. 2013, with ordered accesses in place of their fences,
+// which ThreadSanitizer does not model). The owner pushes and pops at the bottom and takes at the top; anyone steals at
+// the top. It holds T*, owns none of them, and no item is nullptr. Indices count 64 bits and never wrap.
+// Invariant: top <= bottom, except inside pop(), where the owner claims a slot first and looks for thieves second. Only
+// the owner writes bottom and slots. top only grows, and the entry at top leaves by a CAS on top alone.
+//
+// Orders, by pair:
+//   P1  push: seq_cst store of bottom  ->  steal: load of bottom. The thief sees the slot, the ring and the whole task.
+//       (pop's store of bottom publishes the older entries again, in the same way.)
+//   P2  pop: store bottom, load top  <>  steal: load top, load bottom; all four seq_cst. One of them sees the other: if
+//       pop, having given up index i, still reads top < i, then a thief that reads top == i reads bottom <= i or what a
+//       later push stored there. So pop takes without a CAS only what no thief can hold.
+//   P3  steal: CAS on top  <>  pop, take, take_if: CAS on top. One wins each index. While top == i nobody but that
+//       winner removes entry i, so a CAS from i that succeeds proves what was read from slot i.
+//   P4  steal: slot load, CAS on top  ->  make_room: acquire load of top. A slot is written again only after the thief
+//       that emptied it has read it.
+//   P5  grow: release store of the ring  ->  steal: acquire load. The thief sees the copied slots. A thief still in the
+//       old ring reads the same entry there: old rings are never written again and live as long as the deque.
+//   P6  push: seq_cst store of bottom, then (caller) load of the idle word  <>  (caller) seq_cst change of the idle
+//       word, then empty(). One of them sees the other: no item is left while everybody falls asleep.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include "scheduler/base/check.hpp"
+#include "scheduler/base/spin_lock.hpp"
+
+namespace fiber::engine {
+
+enum class steal_verdict : unsigned char { taken, empty, lost };  // lost: another took that one first, look again
+
+// Atomic: std::atomic, or a model checker's stand-in.
+template <class T, template <class> class Atomic = std::atomic>
+class work_stealing_deque {
+ public:
+    // one_worker: no thief can exist, and no operation of the owner costs an RMW or a fence.
+    enum class sharing { one_worker, stealable };
+
+    struct stolen {
+        steal_verdict verdict;
+        T* item;  // nullptr unless taken
+    };
+
+    // The capacity is rounded up to a power of two. Throws std::bad_alloc.
+    explicit work_stealing_deque(sharing mode, std::size_t initial_capacity = 256)
+        : own_(make_ring(round_up(initial_capacity), nullptr)), mode_(mode) {
+        ring_.store(own_, std::memory_order_relaxed);
+    }
+
+    work_stealing_deque(const work_stealing_deque&) = delete;
+    work_stealing_deque& operator=(const work_stealing_deque&) = delete;
+
+    // Requires: no thread uses the deque any more. Entries still in it are dropped, not destroyed.
+    ~work_stealing_deque() {
+        while (own_ != nullptr) {
+            ring* older = own_->older;
+            free_ring(own_);
+            own_ = older;
+        }
+    }
+
+    // Owner only. Adds at the bottom. Grows when full; throws std::bad_alloc before anything has changed.
+    [[gnu::always_inline]] void push(T* item) {
+        FIBER_ASSERT(item != nullptr);
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        if (bottom - top_seen_ >= own_->capacity()) [[unlikely]] {
+            make_room(bottom);
+        }
+        own_->slot(bottom).store(item, std::memory_order_relaxed);  // P1 publishes it
+        publish(bottom, bottom + 1);
+    }
+
+    // Owner only. Removes the newest entry; nullptr when empty.
+    [[gnu::always_inline]] T* pop() noexcept {
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        index top = top_.load(std::memory_order_relaxed);  // P2 looks again where it matters
+        if (top == bottom) return nullptr;
+        const index last = bottom - 1;
+        T* item = own_->slot(last).load(std::memory_order_relaxed);
+        if (mode_ == sharing::one_worker) {
+            bottom_.store(last, std::memory_order_relaxed);
+            return item;
+        }
+        // A lone entry leaves at the top, for one RMW instead of two; a thief who was faster has left the deque empty.
+        if (top == last) return claim_top(top) ? item : nullptr;
+        bottom_.store(last, std::memory_order_seq_cst);  // P2
+        top = top_.load(std::memory_order_seq_cst);      // P2
+        if (top < last) [[likely]] {
+            return item;
+        }
+        return finish_contended_pop(top, last) ? item : nullptr;
+    }
+
+    // Owner only. Removes the newest entry if it is `item`; false: it is not, or a thief has it.
+    [[gnu::always_inline]] bool pop_if(T* item) noexcept {
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        // Below an empty deque's bottom lies a left-over that may equal `item`: pop() sees that the deque is empty.
+        if (own_->slot(bottom - 1).load(std::memory_order_relaxed) != item) return false;
+        return pop() != nullptr;
+    }
+
+    // Owner only. Removes the oldest entry; goes on to the next when a thief was faster; nullptr when empty.
+    [[gnu::always_inline]] T* take() noexcept {
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        for (;;) {
+            const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
+            if (top == bottom) return nullptr;
+            T* item = own_->slot(top).load(std::memory_order_relaxed);
+            if (claim_top(top)) return item;
+        }
+    }
+
+    // Owner only. Removes the oldest entry if it is `item`; false: it is not, or a thief has it.
+    [[gnu::always_inline]] bool take_if(T* item) noexcept {
+        const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
+        if (top == bottom_.load(std::memory_order_relaxed)) return false;
+        return own_->slot(top).load(std::memory_order_relaxed) == item && claim_top(top);
+    }
+
+    // Owner only. The oldest entry, perhaps already stolen: a hint for prefetching; nullptr when it looks empty.
+    [[gnu::always_inline]] T* peek_top() const noexcept {
+        const index top = top_.load(std::memory_order_relaxed);
+        if (top == bottom_.load(std::memory_order_relaxed)) return nullptr;
+        return own_->slot(top).load(std::memory_order_relaxed);
+    }
+
+    // Any thread. Removes the oldest entry. Requires: stealable.
+    stolen steal() noexcept {
+        FIBER_ASSERT(mode_ == sharing::stealable);
+        const index top = top_.load(std::memory_order_seq_cst);                                      // P2
+        if (top >= bottom_.load(std::memory_order_seq_cst)) return {steal_verdict::empty, nullptr};  // P1, P2
+        return steal_at(top);
+    }
+
+    // Thief, which owns `into`. Removes up to half of the entries, oldest first: at least one, at most `limit`, and no
+    // more than `into` holds without growing. Returns the oldest, to be run at once; the others lie in `into`, in
+    // order. Requires: stealable, &into != this, limit > 0.
+    stolen steal_half(work_stealing_deque& into, std::size_t limit = 64) noexcept {
+        FIBER_ASSERT(mode_ == sharing::stealable && &into != this && limit > 0);
+        index top = top_.load(std::memory_order_seq_cst);              // P2
+        const index bottom = bottom_.load(std::memory_order_seq_cst);  // P1, P2
+        if (top >= bottom) return {steal_verdict::empty, nullptr};
+        index wanted = (bottom - top + 1) / 2;
+        if (wanted > static_cast<index>(limit)) wanted = static_cast<index>(limit);
+        const stolen first = steal_at(top);
+        if (first.verdict == steal_verdict::taken && wanted > 1) into.move_from(*this, top + 1, wanted - 1);
+        return first;
+    }
+
+    // Any thread. A hint.
+    std::size_t size() const noexcept {
+        const index top = top_.load(std::memory_order_relaxed);
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        return bottom > top ? static_cast<std::size_t>(bottom - top) : 0;
+    }
+
+    // Any thread. What was pushed before the caller's own place in the order of P6 is seen.
+    bool empty() const noexcept {
+        if (mode_ == sharing::one_worker) return size() == 0;
+        const index top = top_.load(std::memory_order_seq_cst);  // P6
+        return top >= bottom_.load(std::memory_order_seq_cst);   // P6
+    }
+
+    // Any thread. How many entries were ever pushed; unlike bottom it never falls. A hint: a thief that sees it move
+    // knows that the lone entry is fresh and its owner busy with it.
+    std::uint64_t pushes() const noexcept { return pushes_.load(std::memory_order_relaxed); }
+
+ private:
+    using index = std::int64_t;
+    using slot_type = Atomic<T*>;
+    static_assert(alignof(slot_type) <= cache_line);
+
+    // Header of one allocation; the slots follow it.
+    struct alignas(cache_line) ring {
+        ring* older;
+        index mask;
+
+        index capacity() const noexcept { return mask + 1; }
+        slot_type* slots() noexcept { return std::launder(reinterpret_cast<slot_type*>(this + 1)); }
+        slot_type& slot(index at) noexcept { return slots()[at & mask]; }
+    };
+
+    static index round_up(std::size_t wanted) noexcept {
+        index capacity = 1;
+        while (static_cast<std::size_t>(capacity) < wanted) capacity *= 2;
+        return capacity;
+    }
+
+    static ring* make_ring(index capacity, ring* older) {
+        const std::size_t bytes = sizeof(ring) + static_cast<std::size_t>(capacity) * sizeof(slot_type);
+        void* memory = ::operator new (bytes, std::align_val_t{alignof(ring)});
+        ring* made = ::new (memory) ring{older, capacity - 1};
+        for (index i = 0; i < capacity; ++i) ::new (reinterpret_cast<slot_type*>(made + 1) + i) slot_type(nullptr);
+        return made;
+    }
+
+    static void free_ring(ring* dead) noexcept {
+        for (index i = 0; i < dead->capacity(); ++i) dead->slot(i).~slot_type();
+        ::operator delete (dead, std::align_val_t{alignof(ring)});
+    }
+
+    // Owner only. The slots in [from, to) are written; makes them entries.
+    [[gnu::always_inline]] void publish(index from, index to) noexcept {
+        const auto count = pushes_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(to - from);
+        pushes_.store(count, std::memory_order_relaxed);
+        if (mode_ == sharing::one_worker) {
+            bottom_.store(to, std::memory_order_relaxed);
+        } else {
+            bottom_.store(to, std::memory_order_seq_cst);  // P1, P6
+        }
+    }
+
+    // Owner only. Removes the entry at `top`; false when a thief was faster.
+    [[gnu::always_inline]] bool claim_top(index top) noexcept {
+        if (mode_ == sharing::one_worker) {
+            top_.store(top + 1, std::memory_order_relaxed);
+            return true;
+        }
+        return top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed);  // P3
+    }
+
+    // Owner only. pop() has lowered bottom to `last` and then found thieves there: settles by P3 who has the entry.
+    // Either way the deque is empty, and a thief that still reads the restored bottom loses its CAS: no order needed.
+    [[gnu::noinline]] bool finish_contended_pop(index top, index last) noexcept {
+        const bool won = top == last && claim_top(top);
+        bottom_.store(last + 1, std::memory_order_relaxed);
+        return won;
+    }
+
+    // Owner only. Doubles the ring when it is really full. Thieves may be reading the old one, so it stays until the
+    // end: each ring is half as large as its successor, so all old ones together are smaller than the one in use.
+    [[gnu::noinline]] void make_room(index bottom) {
+        top_seen_ = top_.load(std::memory_order_acquire);  // P4
+        if (bottom - top_seen_ < own_->capacity()) return;
+        ring* larger = make_ring(own_->capacity() * 2, own_);
+        for (index i = top_seen_; i < bottom; ++i) {
+            larger->slot(i).store(own_->slot(i).load(std::memory_order_relaxed), std::memory_order_relaxed);
+        }
+        own_ = larger;
+        ring_.store(larger, std::memory_order_release);  // P5
+    }
+
+    // Thief, having read `top` and then a bottom above it.
+    stolen steal_at(index top) noexcept {
+        ring* entries = ring_.load(std::memory_order_acquire);         // P5
+        T* item = entries->slot(top).load(std::memory_order_relaxed);  // P1, and P3 proves it
+        if (top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst,
+                                         std::memory_order_relaxed)) {  // P3, P4
+            return {steal_verdict::taken, item};
+        }
+        return {steal_verdict::lost, nullptr};
+    }
+
+    // Owner only. Steals up to `wanted` entries of `victim` from index `top` on. One CAS each: the victim's owner pops
+    // without a CAS what lies above top, so a claim on a range could overlap its claim.
+    [[gnu::noinline]] void move_from(work_stealing_deque& victim, index top, index wanted) noexcept {
+        const index begin = bottom_.load(std::memory_order_relaxed);
+        top_seen_ = top_.load(std::memory_order_acquire);  // P4
+        const index room = own_->capacity() - (begin - top_seen_);
+        if (wanted > room) wanted = room;
+        index end = begin;
+        for (; end < begin + wanted; ++end, ++top) {
+            // The CAS before this was a seq_cst load of top, too: with this load each turn is a whole steal (P2).
+            if (top >= victim.bottom_.load(std::memory_order_seq_cst)) break;
+            const stolen next = victim.steal_at(top);
+            if (next.verdict != steal_verdict::taken) break;
+            own_->slot(end).store(next.item, std::memory_order_relaxed);  // P1 publishes it
+        }
+        if (end != begin) publish(begin, end);
+    }
+
+    alignas(cache_line) Atomic<index> top_{0};     // written by the owner and by thieves
+    alignas(cache_line) Atomic<index> bottom_{0};  // written by the owner, read by thieves
+    Atomic<ring*> ring_{nullptr};                  // written when growing, read by thieves together with bottom
+    std::atomic<std::uint64_t> pushes_{0};  // written together with bottom; no part of the protocol, so no Atomic
+    alignas(cache_line) ring* own_;         // the same ring, without a load from a line that thieves read
+    index top_seen_ = 0;                    // owner only: top, some time ago; it only grows
+    const sharing mode_;
+};
+
+}  // namespace fiber::engine
