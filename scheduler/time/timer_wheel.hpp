@@ -51,6 +51,7 @@ class timer_wheel {
     static constexpr int tick_bits = 14;
     static constexpr nanos tick_length = nanos{1} << tick_bits;
 
+    // Requires: now != never.
     explicit timer_wheel(nanos now) noexcept;
     timer_wheel(const timer_wheel&) = delete;
     timer_wheel& operator=(const timer_wheel&) = delete;
@@ -82,7 +83,7 @@ class timer_wheel {
     // When `each` throws, what was not delivered stays armed and is delivered by the next expire().
     template <class F>
     std::size_t expire(nanos now, F&& each) {
-        if (now > now_) now_ = now;
+        if (now > now_) now_ = now == never ? never - 1 : now;
         if (now_ >= current_min_ || tick_of(now_) != current_) advance();
         std::size_t delivered = 0;
         while (ring(due_ring).next != &ring(due_ring)) {

@@ -169,9 +169,11 @@ TEST_CASE("timer_wheel: the deadline `never` is armed, cancelled and counted, bu
     CHECK(b.wheel.next_expiry() == never);
     CHECK(b.expire(100 * 365 * day).empty());
     CHECK(b.expire(never).empty());
+    b.wheel.arm(b.nodes[2], never);
+    CHECK(b.expire(never).empty());
     CHECK(b.wheel.cancel(b.nodes[0]));
     CHECK_FALSE(b.wheel.cancel(b.nodes[0]));
-    CHECK(b.wheel.size() == 1);
+    CHECK(b.wheel.size() == 2);
 }
 
 TEST_CASE("timer_wheel: time that stands still or goes back is ignored") {
