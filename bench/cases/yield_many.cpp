@@ -1,0 +1,45 @@
+// yield_many: 10,000 fibers, all started and on stacks of their own, yield 20 times each.
+// Figure: wall time between the first yield and the last, by the case's own clock, / yields. Starting the fibers and
+// touching their stacks is not part of it (that is sleep_storm's subject). Threads: 2,000 of them.
+#include <atomic>
+#include <type_traits>
+#include <vector>
+
+#include "bench/harness/registry.hpp"
+#include "bench/harness/statistics.hpp"
+#include "bench/peers/systems.hpp"
+
+namespace bench::yield_many_case {
+
+constexpr int turns = 20;
+
+// Wall seconds for all yields of `count` fibers.
+template <class System>
+double all_yields(int count) {
+    std::atomic<int> started{0}, left{count};
+    std::atomic<bool> begun{false};
+    steady::time_point begin;
+    double seconds = 0;
+    std::vector<decltype(System::spawn([] {}))> all;
+    all.reserve(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i)
+        all.push_back(System::spawn([&] {
+            started.fetch_add(1);
+            while (started.load() < count) System::yield();
+            if (!begun.exchange(true)) begin = steady::now();
+            for (int t = 0; t < turns; ++t) System::yield();
+            if (left.fetch_sub(1) == 1) seconds = seconds_since(begin);
+        }));
+    for (auto& one : all) one.get();
+    return seconds;
+}
+
+const bool added =
+    add<fibers, threads, boost_fibers>("yield_many", own_clock, []<class System>(benchmark::State& state, int workers) {
+        const int count = std::is_same_v<System, threads> ? 2'000 : 10'000;
+        System::run(workers, [&] {
+            for (auto _ : state) state.SetIterationTime(all_yields<System>(count) / (count * turns));
+        });
+    });
+
+}  // namespace bench::yield_many_case
