@@ -1,0 +1,235 @@
+// What every test of the public API stands on: the worker counts, one runtime per test, and the proof that nothing is
+// left. Owned by the thread that runs the test case; the helpers at the end may be used on any fiber or thread.
+// Invariant: when a runtime_fixture goes, the process has as many descriptors, threads and tracked objects as when it
+// came.
+//
+// Rules for test bodies:
+//   * at most one for_each_worker_count or on_each_worker_count in a test case (they open doctest subcases);
+//   * no INFO or CAPTURE on a fiber: doctest keeps those in a thread-local, and fibers migrate. The count of workers is
+//   named
+//     in every failure all the same, as the subcase;
+//   * CHECK and REQUIRE are safe on fibers and threads. A failed REQUIRE leaves the fiber as an exception.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <dirent.h>
+#include <doctest/doctest.h>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "fiber/fiber.hpp"
+#include "scheduler/base/check.hpp"
+#include "tests/support/seed.hpp"
+#include "tests/support/watchdog.hpp"
+
+namespace fiber::test {
+
+using namespace std::chrono_literals;
+
+inline constexpr bool sanitized = FIBER_ASAN || FIBER_TSAN;
+
+// A count of repetitions, less where a sanitizer makes each one slow.
+constexpr int scaled(int plain) { return sanitized ? (plain + 9) / 10 : plain; }
+
+// Counts its living instances and copies, and notices a second destruction.
+class tracked {
+ public:
+    explicit tracked(int value = 0) : value_(value) { ++live_; }
+    tracked(const tracked& other) : value_(other.value_) {
+        ++live_;
+        ++copies_;
+    }
+    tracked(tracked&& other) noexcept : value_(std::exchange(other.value_, -1)) { ++live_; }
+    tracked& operator=(const tracked& other) {
+        value_ = other.value_;
+        ++copies_;
+        return *this;
+    }
+    tracked& operator=(tracked&& other) noexcept {
+        value_ = std::exchange(other.value_, -1);
+        return *this;
+    }
+    ~tracked() {
+        if (std::exchange(alive_, 0) != alive_mark) std::abort();
+        --live_;
+    }
+
+    int value() const { return value_; }
+    static long live() { return live_; }
+    static long copies() { return copies_; }
+
+ private:
+    static constexpr unsigned alive_mark = 0xA11FE;
+    static inline std::atomic<long> live_{0};
+    static inline std::atomic<long> copies_{0};
+    unsigned alive_ = alive_mark;
+    int value_;
+};
+
+inline long entries_in(const char* directory) {
+    DIR* opened = opendir(directory);
+    if (!opened) return -1;
+    long count = 0;
+    while (readdir(opened)) ++count;
+    closedir(opened);
+    return count;
+}
+
+// Both count "." and ".." too, and descriptors their own; only differences mean anything.
+inline long open_descriptors() { return entries_in("/proc/self/fd"); }
+inline long running_threads() { return entries_in("/proc/self/task"); }
+
+// What a process owns, and the check that it owns no more than it did.
+class resource_guard {
+ public:
+    resource_guard() : descriptors_(open_descriptors()), threads_(running_threads()), tracked_(tracked::live()) {}
+    resource_guard(const resource_guard&) = delete;
+    resource_guard& operator=(const resource_guard&) = delete;
+    ~resource_guard() {
+        CHECK_MESSAGE(open_descriptors() == descriptors_, "descriptors are left open");
+        CHECK_MESSAGE(threads_are_gone(), "threads are left: ", running_threads() - threads_);
+        CHECK_MESSAGE(tracked::live() == tracked_, "objects are left");
+    }
+
+ private:
+    // A joined thread may stand in /proc for a moment.
+    bool threads_are_gone() const {
+        const auto limit = std::chrono::steady_clock::now() + 5s;
+        while (running_threads() > threads_) {
+            if (std::chrono::steady_clock::now() > limit) return false;
+            std::this_thread::sleep_for(100us);
+        }
+        return true;
+    }
+
+    long descriptors_;
+    long threads_;
+    long tracked_;
+};
+
+// One runtime. Its teardown fails the test when a task, fiber, stack, timer, thread or descriptor is left.
+class runtime_fixture {
+ public:
+    explicit runtime_fixture(runtime_options options) : runtime_(std::in_place, std::move(options)) {}
+    explicit runtime_fixture(unsigned workers) : runtime_fixture(runtime_options{.workers = workers}) {}
+    runtime_fixture(const runtime_fixture&) = delete;
+    runtime_fixture& operator=(const runtime_fixture&) = delete;
+    ~runtime_fixture() {
+        const auto left = runtime_->statistics();
+        CHECK_MESSAGE(left.tasks == 0, "tasks are left");
+        CHECK_MESSAGE(left.fibers == 0, "fibers are left");
+        CHECK_MESSAGE(left.stacks_in_use == 0, "stacks are left");
+        CHECK_MESSAGE(left.timers == 0, "timers are left");
+        CHECK_MESSAGE(left.offload_threads == 0, "offload threads are left");
+        runtime_.reset();
+    }
+
+    template <class Main>
+    decltype(auto) run(Main&& main) {
+        return runtime_->run(std::forward<Main>(main));
+    }
+    fiber::runtime& runtime() { return *runtime_; }
+
+ private:
+    static void print_statistics(void* fixture) {
+        const auto now = static_cast<runtime_fixture*>(fixture)->runtime_->statistics();
+        std::fprintf(stderr, "tasks %zu, fibers %zu, stacks in use %zu, timers %zu, offload threads %zu\n",
+                     static_cast<std::size_t>(now.tasks), static_cast<std::size_t>(now.fibers),
+                     static_cast<std::size_t>(now.stacks_in_use), static_cast<std::size_t>(now.timers),
+                     static_cast<std::size_t>(now.offload_threads));
+    }
+
+    resource_guard resources_;
+    std::optional<fiber::runtime> runtime_;
+    fiber_test::hang_report report_{"runtime_fixture", print_statistics, this};
+};
+
+inline constexpr unsigned worker_counts[] = {1, 2, 4, 16};
+
+// Calls body(workers) at each count, on the test's own thread.
+template <class Body>
+void for_each_worker_count(Body&& body) {
+    for (const unsigned workers : worker_counts) {
+        SUBCASE(("workers: " + std::to_string(workers)).c_str()) { body(workers); }
+    }
+}
+
+// Runs body(), or body(fixture), as the main task of a fresh runtime, at each count.
+template <class Body>
+void on_each_worker_count(Body&& body) {
+    for_each_worker_count([&](unsigned workers) {
+        runtime_fixture fixture(workers);
+        if constexpr (std::is_invocable_v<Body&, runtime_fixture&>) {
+            fixture.run([&] { body(fixture); });
+        } else {
+            fixture.run([&] { body(); });
+        }
+    });
+}
+
+// Opens once, for any number of fibers and threads that wait. A waiter must not be cancelled while it waits here.
+class gate {
+ public:
+    gate() : opened_(promise_.get_future().share()) {}
+    void open() { promise_.set_value(); }
+    void wait() const { opened_.get(); }
+
+ private:
+    promise<void> promise_;
+    shared_future<void> opened_;
+};
+
+// Parks until cancelled. Cancellation point.
+inline void park_until_cancelled() { sleep_for(1h); }
+
+// On a fiber. Yields until the condition holds; false when it does not within ten seconds.
+template <class Condition>
+[[nodiscard]] bool yield_until(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + (sanitized ? 60s : 10s);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        yield();
+    }
+    return true;
+}
+
+// Any thread. Spins until the condition holds; false when it does not within ten seconds.
+template <class Condition>
+[[nodiscard]] bool spin_until(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + (sanitized ? 60s : 10s);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+
+// On a fiber. Returns when every other task of this runtime has parked or finished.
+inline void settle() { sleep_for(2ms); }
+
+// What happened, in order. Any thread.
+template <class T>
+class journal {
+ public:
+    void add(T entry) {
+        const std::lock_guard lock(mutex_);
+        entries_.push_back(std::move(entry));
+    }
+    std::vector<T> entries() const {
+        const std::lock_guard lock(mutex_);
+        return entries_;
+    }
+
+ private:
+    mutable std::mutex mutex_;
+    std::vector<T> entries_;
+};
+
+}  // namespace fiber::test

@@ -1,0 +1,193 @@
+// Memory, threads and mappings run out at every possible point of a program that uses the whole runtime. Each time the
+// program ends with an exception or with the right result; nothing hangs, nothing is lost, nothing is left.
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <system_error>
+
+#include "tests/api/fault_injection.hpp"
+#include "tests/api/fixture.hpp"
+
+using namespace fiber::test;
+
+namespace {
+
+// Touches everything that allocates, starts threads or maps stacks. Returns 1 when all results were right.
+int everything() {
+    long sum = 0;
+    {
+        auto quick = fiber::spawn([held = tracked(1)] { return held.value(); });
+        auto parks = fiber::spawn([held = tracked(2)] {
+            fiber::sleep_for(10us);
+            return held.value();
+        });
+        auto [one, two, three] = fiber::gather(std::move(quick), std::move(parks), [] { return 3; });
+        sum += one + two + three;
+    }
+    fiber::spawn([held = tracked(4)] { fiber::yield(); }).detach();
+    {
+        std::vector<fiber::task<int>> many;
+        for (int i = 0; i < 6; ++i) {
+            many.push_back(fiber::spawn([i] {
+                fiber::yield();
+                return i;
+            }));
+        }
+        for (const int value : fiber::gather(std::move(many))) sum += value;
+    }
+    sum += fiber::to_thread([held = tracked(5)] { return held.value(); });
+    fiber::promise<tracked> promise;
+    auto future = promise.get_future();
+    future.on_done([] {});
+    auto setter = fiber::spawn([&] { promise.set_value(tracked(6)); });
+    sum += future.get().value();
+    setter.get();
+    auto cancelled = fiber::spawn({.name = "to be cancelled"}, [held = tracked(7)] { park_until_cancelled(); });
+    fiber::yield();
+    cancelled.cancel("a message that is too long for any small string");
+    cancelled.wait();
+    return sum == 1 + 2 + 3 + 15 + 5 + 6 ? 1 : 0;
+}
+
+struct verdict {
+    bool injected = false;
+    bool refused = false;  // ended with an exception that says what ran out
+    bool right = false;
+};
+
+template <class Program>
+verdict run_with_failure(resource what, long nth, failure_span span, Program program) {
+    verdict result;
+    const injected_failure failure(what, nth, span);
+    try {
+        result.right = program() == 1;
+    } catch (const std::bad_alloc&) {
+        result.refused = true;
+    } catch (const std::system_error&) {
+        result.refused = true;
+    }
+    result.injected = failure.happened();
+    return result;
+}
+
+// Runs the program again and again, with the failure one request later each time, until none fails.
+template <class Program>
+void fail_at_each_request(resource what, Program program) {
+    REQUIRE(program() == 1);  // what is made once per process is made now
+    for (const failure_span span : {failure_span::one_request, failure_span::all_from_there}) {
+        for (long nth = 0;; ++nth) {
+            REQUIRE(nth < 2000);
+            verdict result;
+            {
+                const resource_guard guard;
+                result = run_with_failure(what, nth, span, program);
+            }
+            CHECK_MESSAGE((result.right || result.refused), "request ", nth);
+            if (!result.injected) {
+                CHECK_FALSE(result.refused);
+                break;
+            }
+        }
+    }
+    CHECK(program() == 1);
+}
+
+fiber::runtime_options quiet(unsigned workers) {
+    fiber::runtime_options options{.workers = workers};
+    options.unretrieved_exception_handler = [](const auto&...) {};
+    return options;
+}
+
+}  // namespace
+
+TEST_CASE("memory that runs out at any allocation ends in bad_alloc, and nothing is left") {
+    for_each_worker_count([](unsigned workers) {
+        fail_at_each_request(resource::memory, [workers] { return fiber::run(quiet(workers), everything); });
+    });
+}
+
+TEST_CASE("a thread that cannot be created ends in an error, and nothing is left") {
+    for_each_worker_count([](unsigned workers) {
+        fail_at_each_request(resource::thread, [workers] { return fiber::run(quiet(workers), everything); });
+    });
+}
+
+TEST_CASE("a stack that cannot be mapped ends in an error, and nothing is left") {
+    for_each_worker_count([](unsigned workers) {
+        fail_at_each_request(resource::mapping, [workers] { return fiber::run(quiet(workers), everything); });
+    });
+}
+
+TEST_CASE("to_thread without a thread throws on that call, and works when there is one again") {
+    on_each_worker_count([] {
+        {
+            const injected_failure failure(resource::thread, 0, failure_span::all_from_there);
+            CHECK_THROWS_AS(fiber::to_thread([held = tracked(1)] {}), std::system_error);
+        }
+        CHECK(fiber::to_thread([] { return 2; }) == 2);
+        {
+            // One thread exists already: it serves.
+            const injected_failure failure(resource::thread, 0, failure_span::all_from_there);
+            CHECK(fiber::to_thread([] { return 3; }) == 3);
+        }
+    });
+}
+
+TEST_CASE("spawn without memory throws, and the tasks that exist go on") {
+    on_each_worker_count([] {
+        gate leave;
+        auto running = fiber::spawn([&] {
+            leave.wait();
+            return 5;
+        });
+        std::vector<fiber::task<int>> spawned;
+        spawned.reserve(10'000);
+        bool refused = false;
+        {
+            const injected_failure failure(resource::memory, 0, failure_span::all_from_there);
+            try {
+                while (spawned.size() < 10'000) spawned.push_back(fiber::spawn([] { return 1; }));
+            } catch (const std::bad_alloc&) {
+                refused = true;
+            }
+        }
+        CHECK(refused);
+        for (auto& task : spawned) CHECK(task.get() == 1);
+        leave.open();
+        CHECK(running.get() == 5);
+    });
+}
+
+TEST_CASE("when stacks run out, starting fails with an error and those that run go on") {
+    on_each_worker_count([] {
+        gate leave;
+        std::atomic<int> started{0};
+        std::vector<fiber::task<int>> tasks;
+        {
+            const injected_failure failure(resource::mapping, 0, failure_span::all_from_there);
+            try {
+                for (int i = 0; i < 3000; ++i) {
+                    tasks.push_back(fiber::spawn([&] {
+                        ++started;
+                        leave.wait();
+                        return 1;
+                    }));
+                }
+                for (int i = 0; i < 10; ++i) fiber::yield();
+            } catch (const std::bad_alloc&) {
+            }
+        }
+        leave.open();
+        int good = 0;
+        int refused = 0;
+        for (auto& task : tasks) {
+            try {
+                good += task.get();
+            } catch (const std::bad_alloc&) {
+                ++refused;
+            }
+        }
+        CHECK(static_cast<std::size_t>(good + refused) == tasks.size());
+        CHECK(good == started);
+    });
+}

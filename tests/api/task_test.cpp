@@ -1,0 +1,364 @@
+// task<T>: results, waiting, names, detach, and the destructor that cancels and joins.
+#include <functional>
+#include <memory>
+#include <stdexcept>
+
+#include "tests/api/fixture.hpp"
+
+using namespace fiber::test;
+
+static_assert(!std::is_copy_constructible_v<fiber::task<int>>);
+static_assert(std::is_nothrow_move_constructible_v<fiber::task<int>>);
+static_assert(std::is_same_v<decltype(fiber::spawn([] { return 1; })), fiber::task<int>>);
+static_assert(std::is_same_v<decltype(fiber::spawn([] {})), fiber::task<void>>);
+
+TEST_CASE("a task gives its value, void or move-only too") {
+    on_each_worker_count([] {
+        CHECK(fiber::spawn([] { return 1; }).get() == 1);
+        CHECK(*fiber::spawn([] { return std::make_unique<int>(2); }).get() == 2);
+        bool ran = false;
+        fiber::spawn([&] { ran = true; }).get();
+        CHECK(ran);
+        const std::string long_text(1000, 'a');
+        CHECK(fiber::spawn([&] { return long_text; }).get() == long_text);
+    });
+}
+
+TEST_CASE("a task gives its exception") {
+    on_each_worker_count([] {
+        auto parked = fiber::spawn([]() -> int {
+            fiber::yield();
+            throw std::out_of_range("too far");
+        });
+        CHECK_THROWS_WITH_AS(parked.get(), "too far", std::out_of_range);
+        auto at_once = fiber::spawn([] { throw tracked(4); });
+        CHECK_THROWS_AS(at_once.get(), tracked);
+    });
+}
+
+TEST_CASE("arguments are copied or moved into the task, as std::thread does") {
+    on_each_worker_count([] {
+        int by_reference = 1;
+        fiber::spawn([](int& target) { target = 2; }, std::ref(by_reference)).get();
+        CHECK(by_reference == 2);
+
+        std::string text = "before";
+        auto copy = fiber::spawn(
+            [](const std::string& kept) {
+                fiber::yield();
+                return kept;
+            },
+            text);
+        text = "after";
+        CHECK(copy.get() == "before");
+
+        auto owner = std::make_unique<int>(3);
+        CHECK(fiber::spawn([](std::unique_ptr<int> given) { return *given; }, std::move(owner)).get() == 3);
+        CHECK_FALSE(owner);
+
+        struct adder {
+            int base;
+            int add(int more) const { return base + more; }
+        };
+        CHECK(fiber::spawn(&adder::add, adder{4}, 5).get() == 9);
+        CHECK(fiber::spawn(
+                  {.name = "named"}, [](int a, int b) { return a * b; }, 6, 7)
+                  .get() == 42);
+    });
+}
+
+TEST_CASE("callable, arguments and result are destroyed exactly once") {
+    on_each_worker_count([] {
+        const long before = tracked::live();
+        const long copies = tracked::copies();
+        {
+            auto task = fiber::spawn(
+                [held = tracked(1)](tracked given) { return tracked(held.value() + given.value()); }, tracked(2));
+            CHECK(task.get().value() == 3);
+        }
+        CHECK(tracked::live() == before);
+        CHECK(tracked::copies() == copies);
+        {
+            auto never_asked = fiber::spawn([] { return tracked(5); });
+            never_asked.wait();
+        }
+        CHECK(tracked::live() == before);
+    });
+}
+
+TEST_CASE("the callable of a finished task is destroyed no later than the task is seen as done") {
+    on_each_worker_count([] {
+        const long before = tracked::live();
+        auto task = fiber::spawn([held = tracked(1)] { fiber::yield(); });
+        task.wait();
+        CHECK(task.done());
+        CHECK(tracked::live() == before);
+        task.get();
+    });
+}
+
+TEST_CASE("a large callable and a large result are carried whole") {
+    on_each_worker_count([] {
+        std::array<int, 2000> input{};
+        for (int i = 0; i < 2000; ++i) input[static_cast<std::size_t>(i)] = i;
+        auto task = fiber::spawn([input] {
+            fiber::yield();
+            auto output = input;
+            for (int& value : output) value *= 2;
+            return output;
+        });
+        const auto output = task.get();
+        CHECK(output[1999] == 3998);
+    });
+}
+
+TEST_CASE("an over-aligned callable and result are aligned") {
+    struct alignas(64) wide {
+        int value;
+    };
+    on_each_worker_count([] {
+        const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; };
+        wide captured{3};
+        auto task = fiber::spawn([captured, aligned] {
+            CHECK(aligned(&captured));
+            return wide{captured.value + 1};
+        });
+        CHECK(task.get().value == 4);
+    });
+}
+
+TEST_CASE("wait waits without taking the result or throwing; done tells") {
+    on_each_worker_count([] {
+        gate open;
+        auto task = fiber::spawn([&]() -> int {
+            open.wait();
+            throw std::runtime_error("late");
+        });
+        CHECK_FALSE(task.done());
+        open.open();
+        task.wait();
+        CHECK(task.done());
+        task.wait();
+        CHECK_THROWS_AS(task.get(), std::runtime_error);
+    });
+}
+
+TEST_CASE("wait_for and wait_until say whether the task has finished, and cancel nothing") {
+    on_each_worker_count([] {
+        gate open;
+        auto task = fiber::spawn([&] {
+            open.wait();
+            return 8;
+        });
+        CHECK_FALSE(task.wait_for(1ms));
+        CHECK_FALSE(task.wait_for(0s));
+        CHECK_FALSE(task.wait_for(-1s));
+        CHECK_FALSE(task.wait_until(std::chrono::steady_clock::now() + 1ms));
+        CHECK(task.cancelling() == 0);
+        open.open();
+        CHECK(task.wait_for(1h));
+        CHECK(task.wait_for(0s));
+        CHECK(task.wait_until(std::chrono::steady_clock::now() - 1h));
+        CHECK(task.get() == 8);
+    });
+}
+
+TEST_CASE("several fibers may wait for the same task") {
+    on_each_worker_count([] {
+        gate open;
+        auto awaited = fiber::spawn([&] { open.wait(); });
+        std::atomic<int> woken{0};
+        std::vector<fiber::task<void>> waiters;
+        for (int i = 0; i < 20; ++i) {
+            waiters.push_back(fiber::spawn([&] {
+                awaited.wait();
+                ++woken;
+            }));
+        }
+        fiber::yield();
+        CHECK(woken == 0);
+        open.open();
+        for (auto& waiter : waiters) waiter.get();
+        CHECK(woken == 20);
+    });
+}
+
+TEST_CASE("exception tells what a finished task threw") {
+    on_each_worker_count([] {
+        auto good = fiber::spawn([] {});
+        auto bad = fiber::spawn([] { throw std::runtime_error("bad"); });
+        good.wait();
+        bad.wait();
+        CHECK(good.exception() == nullptr);
+        const std::exception_ptr thrown = bad.exception();
+        REQUIRE(thrown != nullptr);
+        CHECK_THROWS_WITH_AS(std::rethrow_exception(thrown), "bad", std::runtime_error);
+    });
+}
+
+TEST_CASE("a task has the name it was given") {
+    on_each_worker_count([] {
+        auto named = fiber::spawn({.name = "reader"}, [] {});
+        CHECK(std::string(named.name()) == "reader");
+        named.get();
+    });
+}
+
+TEST_CASE("a task's stack is at least as large as it asked for") {
+    on_each_worker_count([] {
+        const auto use = [](std::size_t bytes) {
+            fiber::yield();
+            volatile char* block = static_cast<volatile char*>(__builtin_alloca(bytes));
+            for (std::size_t i = 0; i < bytes; i += 4096) block[i] = 1;
+            fiber::yield();
+            return block[0] == 1;
+        };
+        CHECK(fiber::spawn({.stack_size = 4 * 1024 * 1024}, use, 3 * 1024 * 1024).get());
+        CHECK(fiber::spawn({.stack_size = 64 * 1024}, use, 32 * 1024).get());
+        CHECK(fiber::spawn(use, 128 * 1024).get());
+    });
+}
+
+TEST_CASE("a moved task keeps its identity, and assignment cancels and joins the old one") {
+    on_each_worker_count([] {
+        auto first = fiber::spawn([] { return 1; });
+        fiber::task<int> second = std::move(first);
+        CHECK(second.get() == 1);
+
+        std::atomic<bool> started{false};
+        std::atomic<bool> cleaned{false};
+        auto target = fiber::spawn([&] {
+            started = true;
+            try {
+                park_until_cancelled();
+            } catch (const fiber::cancelled&) {
+                cleaned = true;
+                throw;
+            }
+        });
+        REQUIRE(yield_until([&] { return started.load(); }));
+        target = fiber::spawn([] {});
+        CHECK(cleaned);
+        target.get();
+    });
+}
+
+TEST_CASE("the destructor of an unfinished task cancels it and waits for its clean-up") {
+    on_each_worker_count([] {
+        std::atomic<bool> cleaned{false};
+        {
+            int parents_frame = 0;
+            std::atomic<bool> started{false};
+            auto child = fiber::spawn([&] {
+                started = true;
+                try {
+                    park_until_cancelled();
+                } catch (const fiber::cancelled&) {
+                    fiber::sleep_for(2ms);
+                    parents_frame = 1;
+                    cleaned = true;
+                    throw;
+                }
+            });
+            REQUIRE(yield_until([&] { return started.load(); }));
+        }
+        CHECK(cleaned);
+    });
+}
+
+TEST_CASE("the destructor of a task that never started destroys its callable") {
+    on_each_worker_count([] {
+        const long before = tracked::live();
+        {
+            auto child = fiber::spawn([held = tracked(1)] { park_until_cancelled(); });
+        }
+        CHECK(tracked::live() == before);
+    });
+}
+
+TEST_CASE("the destructor joins children while an exception unwinds the parent") {
+    on_each_worker_count([] {
+        std::atomic<int> cleaned{0};
+        auto parent = fiber::spawn([&] {
+            std::atomic<int> started{0};
+            const auto child = [&] {
+                ++started;
+                try {
+                    park_until_cancelled();
+                } catch (const fiber::cancelled&) {
+                    fiber::sleep_for(1ms);
+                    ++cleaned;
+                    throw;
+                }
+            };
+            auto one = fiber::spawn(child);
+            auto two = fiber::spawn(child);
+            REQUIRE(yield_until([&] { return started == 2; }));
+            throw std::runtime_error("parent failed");
+        });
+        CHECK_THROWS_WITH_AS(parent.get(), "parent failed", std::runtime_error);
+        CHECK(cleaned == 2);
+    });
+}
+
+TEST_CASE("a detached task goes on by itself") {
+    on_each_worker_count([] {
+        const auto open = std::make_shared<gate>();
+        const auto finished = std::make_shared<gate>();
+        fiber::spawn([=, held = tracked(1)] {
+            open->wait();
+            finished->open();
+        }).detach();
+        open->open();
+        finished->wait();
+    });
+}
+
+TEST_CASE("with one worker tasks start in the order of their spawning") {
+    runtime_fixture fixture(1);
+    fixture.run([] {
+        journal<int> order;
+        std::vector<fiber::task<void>> tasks;
+        for (int i = 0; i < 100; ++i) tasks.push_back(fiber::spawn([&, i] { order.add(i); }));
+        CHECK(order.entries().empty());  // spawn itself runs nothing
+        fiber::yield();
+        std::vector<int> expected(100);
+        for (int i = 0; i < 100; ++i) expected[static_cast<std::size_t>(i)] = i;
+        CHECK(order.entries() == expected);
+    });
+}
+
+TEST_CASE("a child that is joined before it started has its own identity") {
+    on_each_worker_count([] {
+        auto child = fiber::spawn({.name = "child"}, [] { return std::string(fiber::this_fiber::name()); });
+        CHECK(child.get() == "child");
+        auto nested = fiber::spawn({.name = "outer"}, [] {
+            auto inner = fiber::spawn({.name = "inner"}, [] { return std::string(fiber::this_fiber::name()); });
+            const std::string before(fiber::this_fiber::name());
+            const std::string between = inner.get();
+            return before + between + std::string(fiber::this_fiber::name());
+        });
+        CHECK(nested.get() == "outerinnerouter");
+    });
+}
+
+TEST_CASE("joins nest deeply, first child first") {
+    struct tree {
+        static long sum(int depth) {
+            if (depth == 0) return 1;
+            auto left = fiber::spawn(sum, depth - 1);
+            auto right = fiber::spawn(sum, depth - 1);
+            return left.get() + right.get();
+        }
+        static int chain(int depth) {
+            if (depth == 0) return 0;
+            auto child = fiber::spawn(chain, depth - 1);
+            return child.get() + 1;
+        }
+    };
+    on_each_worker_count([] {
+        const int depth = sanitized ? 9 : 13;
+        CHECK(tree::sum(depth) == 1L << depth);
+        CHECK(tree::chain(scaled(5000)) == scaled(5000));
+    });
+}
