@@ -6,6 +6,7 @@ test executables do.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -61,10 +62,11 @@ def in_parallel(function, items):
 
 def tracked_files(root, *directories):
     """The files below `directories` as git knows them, or, where there is no git, as they lie there."""
-    git = subprocess.run(["git", "-C", root, "ls-files", "--", *directories], capture_output=True, text=True,
-                         check=False) if os.path.exists(os.path.join(root, ".git")) else None
-    if git is not None and git.returncode == 0 and git.stdout:
-        return sorted(path for path in git.stdout.splitlines() if os.path.exists(os.path.join(root, path)))
+    if os.path.exists(os.path.join(root, ".git")) and shutil.which("git"):
+        git = subprocess.run(["git", "-C", root, "ls-files", "--", *directories], capture_output=True, text=True,
+                             check=False)
+        if git.returncode == 0 and git.stdout:
+            return sorted(path for path in git.stdout.splitlines() if os.path.exists(os.path.join(root, path)))
     found = []
     for directory in directories:
         for place, _, names in os.walk(os.path.join(root, directory)):
