@@ -18,7 +18,7 @@ namespace bench::fork_join_case {
 template <class System, class F>
 auto fork(F&& f) {
     if constexpr (std::is_same_v<System, boost_fibers>)
-        return System::spawn_dispatched(std::forward<F>(f));
+        return System::fork(std::forward<F>(f));
     else
         return System::spawn(std::forward<F>(f));
 }
@@ -83,6 +83,13 @@ std::int64_t skynet<tbb_tasks>(std::int64_t number, std::int64_t leaves) {
 }
 #endif
 
+template <class System>
+constexpr std::int64_t leaves_of = 1'000'000;
+template <>
+constexpr std::int64_t leaves_of<threads> = 1'000;
+template <>
+constexpr std::int64_t leaves_of<boost_fibers> = 100'000;
+
 inline void expect(bool right) {
     if (!right) throw std::runtime_error("wrong result");
 }
@@ -98,7 +105,7 @@ const bool fib_added = add<fibers, threads, boost_fibers, tbb_tasks>(
 
 const bool skynet_added = add<fibers, threads, boost_fibers, tbb_tasks>(
     "skynet", own_clock_ms, []<class System>(benchmark::State& state, int workers) {
-        const std::int64_t leaves = std::is_same_v<System, threads> ? 1'000 : 1'000'000;
+        const std::int64_t leaves = leaves_of<System>;
         System::run(workers, [&] {
             for (auto _ : state) {
                 const auto start = steady::now();

@@ -27,10 +27,12 @@ struct boost_fibers {
     // Throws std::runtime_error when called with a second worker count above one in the same process.
     static void run(int workers, const std::function<void()>& f, int cpus = 0);
 
-    // Fibers that f spawns run at once, as Boost's own fork-join examples have it: depth first, few stacks alive.
+    // For fork-join: on one worker the child runs at once, which keeps fewer fibers alive; with more, what was spawned is
+    // left to be stolen. Each measured as the faster of the two policies.
     template <class F>
-    static auto spawn_dispatched(F&& f) {
-        return spawn_as(boost::fibers::launch::dispatch, std::forward<F>(f));
+    static auto fork(F&& f) {
+        const auto how = pool_ != nullptr ? boost::fibers::launch::dispatch : boost::fibers::launch::post;
+        return spawn_as(how, std::forward<F>(f));
     }
     template <class F>
     static auto spawn(F&& f) {
