@@ -345,8 +345,8 @@ def one_repetition(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--filter", default=".")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--filter", "-filter", default=".")
+    parser.add_argument("--repetitions", "-repetitions", type=int, default=5)
     parser.add_argument("--child")
     arguments = parser.parse_args()
     if arguments.child:

@@ -87,9 +87,10 @@ void run_stealing(int workers, const std::function<void()>& f) {
 }  // namespace
 
 const char* boost_fibers::configuration() {
-    static const std::string text = std::string("Boost.Fiber ") + BOOST_LIB_VERSION +
-                                    ", 1 worker: round_robin, pooled_fixedsize_stack; more: work_stealing(n, suspend = "
-                                    "false), fixedsize_stack; fork-join by launch::dispatch on 1 worker, launch::post on more";
+    static const std::string text =
+        std::string("Boost.Fiber ") + BOOST_LIB_VERSION +
+        ", 1 worker: round_robin, pooled_fixedsize_stack; more: work_stealing(n, suspend = "
+        "false), fixedsize_stack; fork-join by launch::dispatch on 1 worker, launch::post on more";
     return text.c_str();
 }
 

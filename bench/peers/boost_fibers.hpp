@@ -27,8 +27,8 @@ struct boost_fibers {
     // Throws std::runtime_error when called with a second worker count above one in the same process.
     static void run(int workers, const std::function<void()>& f, int cpus = 0);
 
-    // For fork-join: on one worker the child runs at once, which keeps fewer fibers alive; with more, what was spawned is
-    // left to be stolen. Each measured as the faster of the two policies.
+    // For fork-join: on one worker the child runs at once, which keeps fewer fibers alive; with more, what was spawned
+    // is left to be stolen. Each measured as the faster of the two policies.
     template <class F>
     static auto fork(F&& f) {
         const auto how = pool_ != nullptr ? boost::fibers::launch::dispatch : boost::fibers::launch::post;

@@ -1,0 +1,70 @@
+"""Compares a run with targets.json and says what is missed, first.
+
+A figure is judged twice: as it is, and against the machine of this run. For the latter the limit is multiplied by how
+much slower than on the reference machine the raw switch and the peers were in this very run (the median of these factors).
+"""
+import json
+import statistics
+from pathlib import Path
+
+from figures import SCALE
+from table import quantity
+
+
+def machine_factors(run, target):
+    """How much slower than on the reference machine each peer with a reference was here; the raw switch if none is."""
+    factors = {}
+    for system, reference in target["reference"].items():
+        figure = run.get(target["case"], target["metric"], target["workers"], system)
+        if figure and figure.median:
+            factors[system] = figure.median / (reference * SCALE[target["unit"]])
+    return factors
+
+
+def _verdict(value, must, aim):
+    return "aim" if value <= aim else "must" if value <= must else "MISSED"
+
+
+def _figure_line(run, target):
+    figure = run.get(target["case"], target["metric"], target["workers"], "fiber")
+    name = f"{target['case']} W={target['workers']}" + ("" if target["metric"] == "time" else f" {target['metric']}")
+    if not figure:
+        return 0.5, "?", f"not measured   {name}"
+    scale, unit = SCALE[target["unit"]], target["unit"]
+    must, aim = target["must"] * scale, target["aim"] * scale
+    verdict = _verdict(figure.median, must, aim)
+    excess = figure.median / must if must else (0 if figure.median == 0 else 99)
+    factors = machine_factors(run, target)
+    text = (f"{verdict:8} {name:28} {quantity(figure.median, unit):>10} (best {quantity(figure.best, unit)}),"
+            f" must {quantity(must, unit)}, aim {quantity(aim, unit)}")
+    if factors and must:
+        factor = statistics.median(factors.values())
+        adjusted = _verdict(figure.median, must * factor, aim * factor)
+        text += f"; machine x{factor:.2f} by {', '.join(factors)}: {adjusted}"
+    return excess, verdict, text
+
+
+def _ratio_line(run, target):
+    figure = run.get(target["case"], "time", target["workers"], "fiber")
+    to = run.get(target["to"]["case"], "time", target["to"]["workers"], target["to"]["system"])
+    name = (f"{target['case']} W={target['workers']} / {target['to']['case']} W={target['to']['workers']}"
+            + (" raw" if target["to"]["system"] == "raw" else ""))
+    if not figure or not to:
+        return 0.5, "?", f"not measured   {name}"
+    value = figure.median / to.median
+    verdict = _verdict(value, target["must"], target["aim"])
+    text = f"{verdict:8} {name:38} {value:.2f}, must {target['must']}, aim {target['aim']} ({target['why']})"
+    return value / target["must"], verdict, text
+
+
+def text(run):
+    """One line per target: missed first (the worst on top), then what was not measured, then the rest."""
+    with open(Path(__file__).with_name("targets.json"), encoding="utf-8") as file:
+        targets = json.load(file)
+    lines = [_figure_line(run, t) for t in targets["figures"]] + [_ratio_line(run, t) for t in targets["ratios"]]
+    order = {"MISSED": 0, "?": 1, "must": 2, "aim": 3}
+    lines.sort(key=lambda line: (order[line[1]], -line[0]))
+    count = lambda verdict: sum(line[1] == verdict for line in lines)
+    head = (f"Targets: {count('MISSED')} missed, {count('must')} reached, {count('aim')} reached with their aim,"
+            f" {count('?')} not measured")
+    return "\n".join([head, *(line[2] for line in lines)])

@@ -1,0 +1,106 @@
+"""The table of a run, as text: losses first."""
+from figures import LIMITS, METRICS
+
+NAMES = {"fiber": "fibers", "thread": "threads", "boost_fiber": "Boost.Fiber", "tbb": "oneTBB", "go": "Go",
+         "asyncio": "asyncio", "raw": "raw jump"}
+
+
+def _three_digits(value):
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def quantity(value, unit):
+    """A figure in the unit that suits it: 1234 ns -> 1.23 us."""
+    if unit == "1":
+        return f"{value:.0f}"
+    if value == 0:
+        return "0"
+    steps = [(1024**2, "MiB"), (1024, "KiB"), (1, "B")] if unit == "B" else [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")]
+    size, name = next(((s, n) for s, n in steps if value >= s), steps[-1])
+    return f"{_three_digits(value / size)} {name}"
+
+
+def _cell(figure, unit):
+    if figure is None:
+        return "-"
+    spread = f" ±{figure.spread * 100:.0f}%"
+    return quantity(figure.median, unit) + (spread if figure.median else "")
+
+
+def ratio(ours, theirs):
+    """How many times smaller our figure is; None if both are nothing."""
+    if ours.median == 0 and theirs.median == 0:
+        return None
+    return theirs.median / ours.median if ours.median else float("inf")
+
+
+def _ratio_text(value):
+    if value is None:
+        return "equal"
+    if value == float("inf"):
+        return "none of it"
+    return f"{value:,.0f} x" if value >= 99.5 else f"{value:.3g} x"
+
+
+def rows(run):
+    """[(worst ratio or None, workers, label, unit, {system: figure}, worst rival)], losses first, then as in METRICS."""
+    result = []
+    for case, metric, unit, label in METRICS:
+        for workers in run.worker_counts():
+            found = {s: run.get(case, metric, workers, s) for s in run.systems()}
+            found = {s: f for s, f in found.items() if f}
+            if not found:
+                continue
+            worst, rival = None, ""
+            if "fiber" in found:
+                ratios = [(ratio(found["fiber"], f), s) for s, f in found.items() if s != "fiber" and s not in LIMITS]
+                worst, rival = min(((r, s) for r, s in ratios if r is not None), default=(None, ""))
+            result.append((worst, workers, label, unit, found, rival))
+    losses = sorted((r for r in result if r[0] is not None and r[0] < 1), key=lambda r: r[0])
+    return losses, [r for r in result if r not in losses]
+
+
+def text(run):
+    """The whole table."""
+    systems = [s for s in ("thread", "fiber") if s in run.systems()]
+    peers = [s for s in run.systems() if s not in ("thread", "fiber", *LIMITS)]
+    limits = [s for s in run.systems() if s in LIMITS]
+    head = ["case", "W", *(NAMES[s] for s in systems), "ratio", *(NAMES[s] for s in peers + limits)]
+    if peers:
+        head += ["against the best rival"]
+    losses, others = rows(run)
+    lines, breaks = [], []
+    for group, title in ((losses, "fibers lose"), (others, "")):
+        breaks.append(len(lines))
+        for worst, workers, label, unit, found, rival in group:
+            line = [label, str(workers), *(_cell(found.get(s), unit) for s in systems)]
+            both = "fiber" in found and "thread" in found
+            line.append(_ratio_text(ratio(found["fiber"], found["thread"])) if both else "-")
+            line += [_cell(found.get(s), unit) for s in peers + limits]
+            if peers:
+                line.append(f"{_ratio_text(worst)} {NAMES[rival]}" if rival else "-")
+            lines.append(line)
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    align = lambda line: "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths)))
+    rule = "-" * len(align(head))
+    out = [align(head), rule]
+    out += [align(line) for line in lines[:breaks[1]]]
+    if losses:
+        out.append(f"{rule[:-30]} losses above, wins below ----"[:len(rule)])
+    out += [align(line) for line in lines[breaks[1]:]]
+    return "\n".join(out)
+
+
+def notes(run):
+    """How to read the table, what was not measured, and how each system was configured."""
+    out = ["Medians; ± is half of the range of all repetitions. W: workers, and CPUs each system may use. ratio: threads/fibers.",
+           f"The measuring loop itself costs {run.harness:.1f} ns per operation, contained in every figure.",
+           "Threads: fib(13); skynet with 1,000 leaves, times 1,000; 2,000 threads in yield_many and gather; 10,000 parked."]
+    cpus, mhz, load = (run.machine.get(k) for k in ("num_cpus", "mhz_per_cpu", "load_avg"))
+    if cpus:
+        out.append(f"Machine: {cpus} CPUs, {mhz} MHz, load {load[0]:.1f}" if load else f"Machine: {cpus} CPUs")
+        if load and load[0] > 0.5:
+            out[-1] += " - other programs were running: look at the spread"
+    out += [f"{NAMES.get(s, s)}: {c}" for s, c in run.configurations.items() if s in run.systems()]
+    out += [f"FAILED {name}: {error}" for name, error in run.errors()]
+    return "\n".join(out)
