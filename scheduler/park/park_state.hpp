@@ -50,16 +50,16 @@ class basic_park_state {
     // A plain store: between waits nobody else writes the word, for every claim asks for `waiting` and its epoch.
     park_epoch begin(bool cancellable) noexcept {
         const std::uint64_t old = word_.load(std::memory_order_relaxed);
-        FIBER_ASSERT((old & waiting) == 0);
+        FIBER_ASSERT((old & waiting_bit) == 0);
         const std::uint64_t next = (old & epoch_mask) + epoch_one;
-        word_.store(next | waiting | (cancellable ? cancellable_bit : 0), std::memory_order_release);
+        word_.store(next | waiting_bit | (cancellable ? cancellable_bit : 0), std::memory_order_release);
         return static_cast<park_epoch>(next >> 32);
     }
 
     // Tries to win the open wait `epoch`. Any thread. The winner must call complete().
     [[nodiscard]] claim_verdict claim(park_epoch epoch, wake_reason reason) noexcept {
         std::uint64_t seen = word_.load(std::memory_order_relaxed);
-        while ((seen >> 32) == epoch && (seen & (waiting | claimed)) == waiting) {
+        while ((seen >> 32) == epoch && (seen & (waiting_bit | claimed)) == waiting_bit) {
             if (try_claim(seen, reason)) return verdict_of(seen);
         }
         return claim_verdict::lost;
@@ -69,7 +69,7 @@ class basic_park_state {
     // was read then belongs to the task that is meant. Any thread.
     template <class Predicate>
     [[nodiscard]] claim_verdict claim_cancel(Predicate still_wanted) noexcept {
-        constexpr std::uint64_t asked = waiting | cancellable_bit;
+        constexpr std::uint64_t asked = waiting_bit | cancellable_bit;
         std::uint64_t seen = word_.load(std::memory_order_seq_cst);  // P3
         while ((seen & (asked | claimed)) == asked && still_wanted()) {
             if (try_claim(seen, wake_reason::cancelled)) return verdict_of(seen);
@@ -102,6 +102,9 @@ class basic_park_state {
     void complete_for_thread() noexcept { word_.fetch_or(complete_bit, std::memory_order_release); }
     bool completed() const noexcept { return word_.load(std::memory_order_acquire) & complete_bit; }
 
+    // Is a wait open? Any thread. A hint.
+    bool waiting() const noexcept { return word_.load(std::memory_order_relaxed) & waiting_bit; }
+
     // The half of the word that a sleeping thread's futex looks at, and its value while the wait is not complete.
     const std::atomic<std::uint32_t>* futex_word() const noexcept {
         static_assert(std::endian::native == std::endian::little);
@@ -112,7 +115,7 @@ class basic_park_state {
     }
 
  private:
-    static constexpr std::uint64_t waiting = 1;
+    static constexpr std::uint64_t waiting_bit = 1;
     static constexpr std::uint64_t cancellable_bit = 2;
     static constexpr std::uint64_t claimed = 4;
     static constexpr std::uint64_t left = 8;

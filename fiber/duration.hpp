@@ -1,0 +1,46 @@
+// From std::chrono to the engine's nanoseconds. Durations saturate instead of overflowing; NaN is an error.
+#pragma once
+
+#include <chrono>
+#include <limits>
+#include <type_traits>
+
+#include "scheduler/base/clock.hpp"
+
+namespace fiber::detail {
+
+[[noreturn]] void throw_not_a_number();
+engine::nanos current_time() noexcept;  // of the current runtime; a plain thread: of the monotonic clock
+
+template <class Rep, class Period>
+engine::nanos to_nanos(const std::chrono::duration<Rep, Period>& length) {
+    if constexpr (std::is_floating_point_v<Rep>) {
+        if (length.count() != length.count()) throw_not_a_number();
+    }
+    // long double holds every 64-bit count exactly, so the comparison that guards the cast is exact where it matters.
+    using wide = std::chrono::duration<long double, std::nano>;
+    const long double exact = std::chrono::duration_cast<wide>(length).count();
+    if (exact >= static_cast<long double>(std::numeric_limits<engine::nanos>::max())) return engine::never;
+    if (exact <= static_cast<long double>(std::numeric_limits<engine::nanos>::min())) {
+        return std::numeric_limits<engine::nanos>::min();
+    }
+    return std::chrono::duration_cast<std::chrono::duration<engine::nanos, std::nano>>(length).count();
+}
+
+template <class Rep, class Period>
+engine::nanos deadline_after(const std::chrono::duration<Rep, Period>& length) {
+    const engine::nanos nanos = to_nanos(length);
+    return nanos == engine::never ? engine::never : engine::saturating_add(current_time(), nanos);
+}
+
+// Another clock's time point is taken relative to that clock's now: a clock that is set meanwhile is not followed.
+template <class Clock, class Duration>
+engine::nanos deadline_at(const std::chrono::time_point<Clock, Duration>& when) {
+    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
+        return to_nanos(when.time_since_epoch());  // the engine's clock counts from the same start
+    } else {
+        return deadline_after(when - Clock::now());
+    }
+}
+
+}  // namespace fiber::detail

@@ -1,0 +1,42 @@
+// What can go wrong, by type. Everything the library throws that is not the user's own is one of these, `cancelled`, a
+// std::future_error (promises, futures and moved-from tasks, with std's codes) or a std::system_error (operating
+// system).
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace fiber {
+
+// An option or argument whose value cannot be meant: what() names it, says what was wrong and what is allowed.
+class invalid_option : public std::invalid_argument {
+ public:
+    using std::invalid_argument::invalid_argument;
+};
+
+// A function was called where it cannot work: run() on a fiber, spawn() outside a runtime, a used scope re-entered.
+class usage_error : public std::logic_error {
+ public:
+    using std::logic_error::logic_error;
+};
+
+// The runtime has stopped: nothing can be handed to it any more.
+class runtime_stopped : public std::runtime_error {
+ public:
+    using std::runtime_error::runtime_error;
+};
+
+// A task could not be started, because no stack could be had for it. what() names the limit that was hit.
+class start_error : public std::runtime_error {
+ public:
+    using std::runtime_error::runtime_error;
+};
+
+// asyncio's TimeoutError.
+class timeout_error : public std::runtime_error {
+ public:
+    timeout_error() : std::runtime_error("fiber: timed out") {}
+    explicit timeout_error(const std::string& what) : std::runtime_error(what) {}
+};
+
+}  // namespace fiber

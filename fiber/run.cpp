@@ -1,0 +1,127 @@
+#include "fiber/run.hpp"
+
+#include <cstdio>
+#include <string>
+#include <unistd.h>
+
+#include "fiber/detail/runtime_state.hpp"
+#include "scheduler/core/cpu_count.hpp"
+#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/worker.hpp"
+
+namespace fiber {
+
+namespace {
+
+constexpr unsigned most_workers = 1024;
+constexpr std::size_t most_offload_threads = 16'384;
+constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits without end; a hang at exit helps nobody
+
+[[noreturn]] void reject(const char* option, std::size_t value, const std::string& allowed) {
+    throw invalid_option("fiber: runtime_options::" + std::string(option) + " = " + std::to_string(value) +
+                         ": must be " + allowed);
+}
+
+engine::scheduler::options engine_options(const runtime_options& wanted) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    if (wanted.workers > most_workers) reject("workers", wanted.workers, "at most " + std::to_string(most_workers));
+    if (wanted.offload_threads > most_offload_threads) {
+        reject("offload_threads", wanted.offload_threads, "at most " + std::to_string(most_offload_threads));
+    }
+    if (wanted.stack_size < engine::minimum_stack_size || wanted.stack_size > engine::maximum_stack_size ||
+        wanted.stack_size % page != 0) {
+        reject("stack_size", wanted.stack_size,
+               "a multiple of the page size, " + std::to_string(page) + ", from " +
+                   std::to_string(engine::minimum_stack_size) + " to " + std::to_string(engine::maximum_stack_size) +
+                   " bytes");
+    }
+    return {.workers = wanted.workers != 0 ? wanted.workers : engine::available_cpus(),
+            .default_class = *engine::class_for(wanted.stack_size),
+            .name = std::string(wanted.name),
+            .virtual_time = wanted.virtual_time};
+}
+
+}  // namespace
+
+// --- state ---
+
+runtime::state::state(const runtime_options& options)
+    : scheduler(engine_options(options)), offload_threads(options.offload_threads), offload_name(options.name) {
+    if (options.on_unretrieved_exception) {
+        tasks().set_companion(std::make_shared<unretrieved_exception_handler>(options.on_unretrieved_exception));
+    }
+}
+
+runtime::state::~state() { stop_offload(); }
+
+runtime::state& runtime::state::current() {
+    engine::worker* here = engine::worker::current();
+    if (here == nullptr) throw usage_error("fiber: this needs a runtime: call it on a fiber, inside run()");
+    return of(here->home());
+}
+
+std::shared_ptr<engine::offload_pool> runtime::state::offload() {
+    std::lock_guard guard(offload_lock);
+    if (offload_pool == nullptr) {
+        const std::string name = offload_name.substr(0, 7) + "/off";
+        offload_pool = std::make_shared<engine::offload_pool>(
+            engine::offload_pool::options{.max_threads = offload_threads, .name = name.c_str()});
+    }
+    return offload_pool;
+}
+
+void runtime::state::stop_offload() noexcept {
+    std::shared_ptr<engine::offload_pool> last;
+    {
+        std::lock_guard guard(offload_lock);
+        last = std::move(offload_pool);
+        offload_pool = nullptr;
+    }
+    if (last == nullptr) return;
+    if (!last->shutdown(engine::saturating_add(engine::monotonic_now(), offload_grace), engine::leftover::drop)) {
+        std::fprintf(stderr,
+                     "fiber: blocking calls still ran %lld s after run() ended; they go on alone on %zu threads\n",
+                     static_cast<long long>(offload_grace / 1'000'000'000), last->statistics().threads);
+    }
+}
+
+// --- runtime ---
+
+runtime::runtime(const runtime_options& options) : state_(new state(options)) {}
+runtime::~runtime() { delete state_; }
+
+engine::scheduler& runtime::scheduler() noexcept { return *state_; }
+unsigned runtime::workers() const noexcept { return state_->worker_count(); }
+
+void runtime::check_can_run() const {
+    if (engine::worker::current() != nullptr) {
+        throw usage_error(
+            "fiber: run() was called on a fiber; a runtime is running already: use spawn() or call the function");
+    }
+    if (state_->running()) throw usage_error("fiber: run() of this runtime is active on another thread");
+}
+
+void runtime::run_main(engine::task_slot& main) {
+    try {
+        state_->run(main);
+    } catch (...) {
+        main.operations->drop(main);  // it was never handed in: nobody else would end it
+        engine::finish(main);
+        throw;
+    }
+    state_->stop_offload();
+}
+
+runtime_statistics runtime::statistics() const {
+    std::size_t threads = 0;
+    {
+        std::lock_guard guard(state_->offload_lock);
+        if (state_->offload_pool != nullptr) threads = state_->offload_pool->statistics().threads;
+    }
+    return {.tasks = state_->live_tasks(),
+            .stacks_in_use = state_->stacks().statistics().in_use,
+            .timers = state_->armed_timers(),
+            .offload_threads = threads};
+}
+
+}  // namespace fiber

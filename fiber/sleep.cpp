@@ -1,0 +1,29 @@
+#include "fiber/sleep.hpp"
+
+#include <sched.h>
+
+#include "fiber/this_fiber.hpp"
+#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/wait.hpp"
+#include "scheduler/core/worker.hpp"
+
+namespace fiber {
+
+void yield() {
+    if (!this_fiber::on_fiber()) {
+        ::sched_yield();
+        return;
+    }
+    this_fiber::check_cancelled();
+    engine::worker::yield();
+    this_fiber::check_cancelled();
+}
+
+void detail::sleep_until_nanos(engine::nanos deadline) {
+    this_fiber::check_cancelled();
+    engine::waiter self;
+    self.begin(engine::interruptible::yes);
+    if (self.wait(deadline) == engine::wake_reason::cancelled) this_fiber::check_cancelled();
+}
+
+}  // namespace fiber

@@ -1,0 +1,101 @@
+#include "fiber/unretrieved.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+#include <mutex>
+#include <string>
+#include <typeinfo>
+
+#include "fiber/task.hpp"
+#include "scheduler/core/task_pool.hpp"
+
+namespace fiber {
+
+namespace {
+
+// The one piece of process-wide state above the floor of the engine: the handler for those who chose none per runtime.
+struct process_handler {
+    std::mutex lock;
+    unretrieved_exception_handler handler;
+};
+process_handler& process_wide() {
+    static auto* const one = new process_handler;  // never destroyed: tasks may end during static destruction
+    return *one;
+}
+
+std::string type_name(const std::type_info& type) {
+    int status = 0;
+    char* readable = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
+    std::string name = status == 0 && readable != nullptr ? readable : type.name();
+    std::free(readable);
+    return name;
+}
+
+std::string describe(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        return type_name(typeid(e)) + ": " + e.what();
+    } catch (...) {
+        const std::type_info* type = abi::__cxa_current_exception_type();
+        return type != nullptr ? type_name(*type) : "an exception";
+    }
+}
+
+void write_line(const unretrieved_exception& what) {
+    std::string line = "fiber: an exception was never retrieved: " + describe(what.exception) + " (task ";
+    line += what.task_name.empty() ? "#" + std::to_string(what.task_id) : "\"" + std::string(what.task_name) + "\"";
+    if (what.file != nullptr) line += ", spawned at " + std::string(what.file) + ":" + std::to_string(what.line);
+    line += ")\n";
+    std::fputs(line.c_str(), stderr);
+}
+
+}  // namespace
+
+unretrieved_exception_handler set_unretrieved_exception_handler(unretrieved_exception_handler handler) {
+    std::lock_guard guard(process_wide().lock);
+    return std::exchange(process_wide().handler, std::move(handler));
+}
+
+namespace detail {
+
+namespace {
+
+void report(const unretrieved_exception& what, unretrieved_exception_handler handler) {
+    if (!handler) {
+        std::lock_guard guard(process_wide().lock);
+        handler = process_wide().handler;
+    }
+    handler ? handler(what) : write_line(what);
+}
+
+// The handler of the task's runtime. It is kept beside the tasks, for they may outlive the runtime.
+unretrieved_exception_handler runtime_handler(const engine::task_slot& slot) {
+    const void* kept = slot.pool != nullptr ? slot.pool->companion() : nullptr;
+    return kept != nullptr ? *static_cast<const unretrieved_exception_handler*>(kept) : unretrieved_exception_handler();
+}
+
+}  // namespace
+
+// In both: if the report of last resort fails, for want of memory or in the handler, there is nobody left to tell.
+void report_unretrieved(engine::task_slot& slot, const std::exception_ptr& exception) noexcept {
+    try {
+        const std::string name = name_of(slot);
+        report({exception, name, slot.id.load(std::memory_order_relaxed),
+                slot.site_file.load(std::memory_order_relaxed), slot.site_line.load(std::memory_order_relaxed)},
+               runtime_handler(slot));
+    } catch (...) {
+    }
+}
+
+void report_unretrieved(std::exception_ptr exception) noexcept {
+    try {
+        report({.exception = std::move(exception), .task_name = {}}, {});
+    } catch (...) {
+    }
+}
+
+}  // namespace detail
+
+}  // namespace fiber

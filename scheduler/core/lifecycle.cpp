@@ -1,0 +1,443 @@
+#include "scheduler/core/lifecycle.hpp"
+
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "scheduler/core/scheduler.hpp"
+#include "scheduler/core/worker.hpp"
+
+namespace fiber::engine {
+
+namespace {
+
+void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept {
+    const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
+    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use, std::memory_order_release);
+    slot.operations = &operations;
+    slot.stack = nullptr;
+    slot.ends_cancelled = false;
+    slot.ends_failed = false;
+    slot.site_file.store(site.file, std::memory_order_relaxed);
+    slot.site_line.store(site.line, std::memory_order_relaxed);
+}
+
+void free_slot(task_slot& slot) noexcept {
+    slot.operations->destroy(slot);
+    if (slot.extras != nullptr) [[unlikely]] {
+        std::lock_guard guard(slot.lock);  // introspection may be reading the name
+        delete std::exchange(slot.extras, nullptr);
+    }
+    if (slot.context != nullptr) [[unlikely]]
+        release_attachment(slot.context);
+    if (slot.pool == nullptr) {
+        slot.~task_slot();
+        ::operator delete (&slot, std::align_val_t{cache_line});
+        return;
+    }
+    worker* here = worker::current();
+    if (here != nullptr && &here->home().tasks() == slot.pool) [[likely]] {
+        slot.retire();
+        here->put_slot(slot);
+    } else {
+        slot.pool->put(slot);
+    }
+}
+
+// The slot is free when runner and handle have gone and no queue points to it. Called by whoever made one of these
+// true.
+void free_if_unused(task_slot& slot, std::uint64_t now) noexcept {
+    constexpr std::uint64_t gone = task_slot::runner_gone | task_slot::handle_gone;
+    if ((now & (gone | task_slot::queued)) == gone) free_slot(slot);
+}
+
+// The state after the end, from the one before it. A task that a joiner took physically out of its queue was never
+// marked as started: nothing points to it any more. A cancellation that was not delivered overrides the result, as in
+// asyncio.
+std::uint64_t ended(task_slot& task, std::uint64_t seen) noexcept {
+    if ((seen & task_slot::cancel_pending) && !task.ends_cancelled) {
+        task.operations->override_with_cancel(task);
+        task.ends_cancelled = true;
+        task.ends_failed = false;
+    }
+    if (!(seen & task_slot::started)) seen = (seen & ~task_slot::queued) | task_slot::started;
+    seen = (seen & ~task_slot::cancel_pending) | task_slot::finished;
+    if (task.ends_cancelled) return seen | task_slot::was_cancelled;
+    return task.ends_failed ? seen | task_slot::failed : seen;
+}
+
+void finish_and_tell(task_slot& task) noexcept {
+    wake_list to_wake;
+    {
+        std::lock_guard guard(task.lock);
+        std::uint64_t seen = task.state.load(std::memory_order_acquire);
+        while (!task.state.compare_exchange_weak(seen, ended(task, seen), std::memory_order_acq_rel,
+                                                 std::memory_order_acquire)) {
+        }
+        while (observer* each = task.observers.pop_front()) each->on_finished(*each, to_wake);
+    }
+    to_wake.complete_all();
+}
+
+task_extras* extras_locked(task_slot& task) {
+    if (task.extras == nullptr) task.extras = new task_extras;
+    return task.extras;
+}
+
+// One join by observation. The waiter is claimed under the observed task's lock.
+struct join_observer : observer {
+    explicit join_observer(waiter& who) noexcept : observer(&finished), who(who) {}
+
+    static void finished(observer& self, wake_list& to_wake) noexcept {
+        waiter& joiner = static_cast<join_observer&>(self).who;
+        if (joiner.claim(wake_reason::notified)) to_wake.push_back(joiner);
+    }
+
+    waiter& who;
+};
+
+wake_reason wait_until_finished(task_slot& task, nanos deadline, interruptible mode) noexcept {
+    waiter self;
+    join_observer link(self);
+    self.begin(mode);
+    if (observe(task, link) == observe_verdict::already_finished) {
+        const bool won = self.claim(wake_reason::notified);
+        if (won) self.complete();
+        return self.wait();  // returns at once, or with the cancellation that was faster
+    }
+    const wake_reason reason = self.wait(deadline);
+    if (reason != wake_reason::notified) (void)unobserve(task, link);
+    return reason;
+}
+
+}  // namespace
+
+// --- birth ---
+
+task_slot& allocate_task(const task_operations& operations, std::size_t payload, std::uint8_t size, call_site site,
+                         scheduler* home) {
+    worker* here = worker::current();
+    const std::uint8_t slot_class = slot_class_for(payload);
+    const bool local = here != nullptr && (home == nullptr || &here->home() == home);
+    task_slot& slot = local ? here->take_slot(slot_class) : home->tasks().take(slot_class);
+    prepare(slot, operations, site);
+    scheduler& runs_it = local ? here->home() : *home;
+    slot.stack_size_class = size == runtime_default ? runs_it.settings().default_class : size;
+    slot.uncancellable_depth = 0;
+    slot.id.store(local ? here->next_task_id() : home->next_outside_id(), std::memory_order_relaxed);
+    return slot;
+}
+
+task_slot& allocate_promise(const task_operations& operations, std::size_t payload) {
+    void* memory = ::operator new (sizeof(task_slot) + payload, std::align_val_t{cache_line});
+    auto* slot = new (memory) task_slot;
+    slot->slot_size_class = heap_slot;
+    prepare(*slot, operations, {});
+    slot->state.fetch_or(task_slot::started, std::memory_order_relaxed);
+    return *slot;
+}
+
+void abandon(task_slot& task) noexcept {
+    static constexpr auto nothing = [](task_slot&) noexcept {};
+    static constexpr task_operations empty{nullptr, nullptr, nullptr, nullptr, nothing};
+    task.operations = &empty;
+    free_slot(task);
+}
+
+void set_name(task_slot& task, std::string_view name) {
+    std::lock_guard guard(task.lock);
+    extras_locked(task)->name = name;
+}
+
+void submit(task_slot& task) noexcept {
+    task.state.store(task.state.load(std::memory_order_relaxed) | task_slot::queued, std::memory_order_relaxed);
+    worker::current()->push_fresh(task);
+}
+
+bool submit_anywhere(task_slot& task) noexcept {
+    worker* here = worker::current();
+    if (here != nullptr && &here->home().tasks() == task.pool) {
+        submit(task);
+        return true;
+    }
+    task.state.fetch_or(task_slot::queued, std::memory_order_relaxed);
+    if (task.pool->home().submit_outside(task) == submit_outside_verdict::accepted) return true;
+    task.state.fetch_and(~task_slot::queued, std::memory_order_relaxed);
+    return false;
+}
+
+// --- end ---
+
+void finish(task_slot& task) noexcept {
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    std::uint64_t next = 0;
+    do {
+        if (seen & task_slot::has_observers) {
+            finish_and_tell(task);
+            return release_runner(task);
+        }
+        next = ended(task, seen) | task_slot::runner_gone;
+        // release: the result, to whoever sees `finished`.
+    } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
+    free_if_unused(task, next);
+}
+
+void release_runner(task_slot& task) noexcept {
+    const std::uint64_t before = task.state.fetch_or(task_slot::runner_gone, std::memory_order_acq_rel);
+    free_if_unused(task, before | task_slot::runner_gone);
+}
+
+void finish_promise(task_slot& promise) noexcept { finish_and_tell(promise); }
+
+void release_handle(task_slot& task) noexcept {
+    const std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    if ((seen & (task_slot::runner_gone | task_slot::queued)) == task_slot::runner_gone) return free_slot(task);
+    const std::uint64_t before = task.state.fetch_or(task_slot::handle_gone, std::memory_order_acq_rel);
+    free_if_unused(task, before | task_slot::handle_gone);
+}
+
+bool settle_begin(task_slot& promise) noexcept {
+    return !(promise.state.fetch_or(task_slot::result_taken, std::memory_order_acq_rel) & task_slot::result_taken);
+}
+
+// --- looking on ---
+
+observe_verdict observe(task_slot& task, observer& who) noexcept {
+    std::lock_guard guard(task.lock);
+    // finish() takes its fast path only as long as has_observers is not set: one of the two RMWs comes first.
+    const std::uint64_t before = task.state.fetch_or(task_slot::has_observers, std::memory_order_acq_rel);
+    if (before & task_slot::finished) return observe_verdict::already_finished;
+    task.observers.push_back(who);
+    return observe_verdict::observing;
+}
+
+bool unobserve(task_slot& task, observer& who) noexcept {
+    std::lock_guard guard(task.lock);
+    if (!who.linked()) return false;
+    who.unlink();
+    return true;
+}
+
+join_verdict join_until(task_slot& task, nanos deadline, interruptible mode) noexcept {
+    worker* here = worker::current();
+    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
+    if (task.is(task_slot::finished)) return join_verdict::finished;
+    const wake_reason reason = wait_until_finished(task, deadline, mode);
+    if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
+    return reason == wake_reason::timed_out && !task.is(task_slot::finished) ? join_verdict::timed_out
+                                                                             : join_verdict::finished;
+}
+
+namespace {
+
+// While it stands, a cancellation of `self` goes to `target`. Slots of a pool are told apart by their generation; a
+// promise's memory may vanish, so it is reached under the lock only.
+class awaiting_scope : cancel_forwarder {
+ public:
+    awaiting_scope(task_slot& self, task_slot& target) noexcept
+        : cancel_forwarder{[](cancel_forwarder& me, const char* message) noexcept {
+              return cancel(static_cast<awaiting_scope&>(me).target_, message);
+          }},
+          self_(self),
+          target_(target) {
+        if (target.pool != nullptr) {
+            self.awaiting.store(reinterpret_cast<std::uintptr_t>(&target), std::memory_order_release);
+        } else {
+            set_forwarder(self, this);
+        }
+    }
+    ~awaiting_scope() {
+        if (target_.pool != nullptr) {
+            self_.awaiting.store(0, std::memory_order_release);
+        } else {
+            set_forwarder(self_, nullptr);
+        }
+    }
+
+ private:
+    task_slot& self_;
+    task_slot& target_;
+};
+
+// Waits once, by running the task here or by parking.
+void join_once(task_slot& self, task_slot& task, interruptible mode) noexcept {
+    worker* here = worker::current();
+    if (mode == interruptible::no || !may_be_interrupted(self)) {
+        if (!here->run_out_of_turn(task)) (void)wait_until_finished(task, never, interruptible::no);
+        return;
+    }
+    const awaiting_scope scope(self, task);
+    if (!here->run_out_of_turn(task)) (void)wait_until_finished(task, never, interruptible::yes);
+}
+
+}  // namespace
+
+join_verdict join(task_slot& task, interruptible mode) noexcept {
+    worker* here = worker::current();
+    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    if (self == nullptr) {
+        if (!task.is(task_slot::finished)) (void)wait_until_finished(task, never, interruptible::no);
+        return join_verdict::finished;
+    }
+    for (;;) {
+        if (mode == interruptible::yes && take_cancel(*self)) {
+            const std::string message = self->extras != nullptr ? cancel_message(*self) : std::string();
+            // Taken by the child: what it makes of it is what the caller sees.
+            if (!cancel(task, message.empty() ? nullptr : message.c_str())) return join_verdict::cancelled;
+        }
+        if (task.is(task_slot::finished)) return join_verdict::finished;
+        join_once(*self, task, mode);
+    }
+}
+
+// --- cancellation ---
+
+namespace {
+
+constexpr std::uint64_t generation_of(std::uint64_t state) noexcept { return state >> 32; }
+
+// Counts a request. false: not that task any more, or it has finished.
+bool count_request(task_slot& task, std::uint32_t generation) noexcept {
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    std::uint64_t next = 0;
+    do {
+        if (generation_of(seen) != generation || (seen & task_slot::finished)) return false;
+        next = (seen & task_slot::cancel_mask) == task_slot::cancel_mask ? seen : seen + task_slot::cancel_one;
+    } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
+    return true;
+}
+
+void deliver(task_slot& task, std::uint32_t generation, const char* message) noexcept {
+    if (message != nullptr) set_cancel_message(task, message);
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    do {
+        if (generation_of(seen) != generation || (seen & task_slot::finished)) return;
+    } while (!task.state.compare_exchange_weak(seen, seen | task_slot::cancel_pending, std::memory_order_seq_cst,
+                                               std::memory_order_acquire));  // park state, P3
+    claim_parked_for_cancel(task, generation);
+}
+
+bool cancel_promise(task_slot& promise) noexcept {
+    if (!settle_begin(promise)) return false;
+    promise.operations->drop(promise);
+    finish_promise(promise);
+    return true;
+}
+
+bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* message) noexcept {
+    std::lock_guard guard(task.lock);
+    if (task.awaiting.load(std::memory_order_relaxed) != tagged) return false;
+    auto* forwarder = reinterpret_cast<cancel_forwarder*>(tagged & ~std::uintptr_t{1});
+    return forwarder->forward(*forwarder, message);
+}
+
+}  // namespace
+
+// Goes down the chain of tasks that wait for each other; the last one that takes it gets it delivered.
+bool cancel(task_slot& task, const char* message) noexcept {
+    if (task.operations->run == nullptr) return cancel_promise(task);
+    task_slot* at = &task;
+    std::uint32_t generation = task.generation();
+    if (!count_request(task, generation)) return false;
+    for (;;) {
+        const std::uintptr_t awaited = at->awaiting.load(std::memory_order_acquire);
+        if (awaited & 1) {
+            if (forward_under_lock(*at, awaited, message)) return true;
+            break;
+        }
+        auto* target = reinterpret_cast<task_slot*>(awaited);
+        if (target == nullptr) break;
+        const std::uint32_t target_generation = target->generation();
+        // Read again: if it still waits for it, the generation is that of the task it waits for, or of one before it.
+        if (at->awaiting.load(std::memory_order_acquire) != awaited || at->generation() != generation) break;
+        if (!count_request(*target, target_generation)) break;
+        at = target;
+        generation = target_generation;
+    }
+    deliver(*at, generation, message);
+    return true;
+}
+
+unsigned cancelling(const task_slot& task) noexcept {
+    return static_cast<unsigned>((task.state.load(std::memory_order_acquire) & task_slot::cancel_mask) >> 16);
+}
+
+unsigned uncancel(task_slot& task) noexcept {
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    std::uint64_t next = 0;
+    do {
+        if ((seen & task_slot::cancel_mask) == 0) return 0;
+        next = seen - task_slot::cancel_one;
+        if ((next & task_slot::cancel_mask) == 0) next &= ~task_slot::cancel_pending;
+    } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
+    return static_cast<unsigned>((next & task_slot::cancel_mask) >> 16);
+}
+
+bool may_be_interrupted(const task_slot& self) noexcept {
+    return self.uncancellable_depth == 0 && worker::current()->exceptions().uncaught == 0;
+}
+
+bool take_cancel(task_slot& self) noexcept {
+    if (!self.is(task_slot::cancel_pending) || !may_be_interrupted(self)) return false;
+    return self.state.fetch_and(~task_slot::cancel_pending, std::memory_order_acq_rel) & task_slot::cancel_pending;
+}
+
+std::string cancel_message(task_slot& task) {
+    std::lock_guard guard(task.lock);
+    return task.extras != nullptr ? task.extras->cancel_message : std::string();
+}
+
+void set_cancel_message(task_slot& task, const char* message) noexcept {
+    try {
+        std::lock_guard guard(task.lock);
+        extras_locked(task)->cancel_message = message;
+    } catch (const std::bad_alloc&) {
+        // The cancellation counts, its message is a comfort.
+    }
+}
+
+void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept {
+    std::lock_guard guard(self.lock);
+    const auto tagged = forwarder != nullptr ? reinterpret_cast<std::uintptr_t>(forwarder) | 1 : 0;
+    self.awaiting.store(tagged, std::memory_order_release);
+}
+
+// --- for workers ---
+
+void make_runnable(task_slot& task) noexcept {
+    worker* here = worker::current();
+    if (here != nullptr && &here->home().tasks() == task.pool) {
+        here->push_woken(task);
+    } else {
+        task.pool->home().inject(task);
+    }
+}
+
+void claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept {
+    const claim_verdict verdict = task.park.claim_cancel([&] {
+        const std::uint64_t seen = task.state.load(std::memory_order_seq_cst);
+        return generation_of(seen) == generation && (seen & task_slot::cancel_pending);
+    });
+    if (verdict == claim_verdict::lost) return;
+    if (task.park.complete(verdict) == complete_verdict::enqueue) make_runnable(task);
+}
+
+void mark_started_out_of_turn(task_slot& task) noexcept {
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    while (!task.state.compare_exchange_weak(seen, (seen & ~task_slot::queued) | task_slot::started,
+                                             std::memory_order_acq_rel, std::memory_order_acquire)) {
+    }
+}
+
+void drop_stale_entry(task_slot& entry) noexcept {
+    const std::uint64_t before = entry.state.fetch_and(~task_slot::queued, std::memory_order_acq_rel);
+    free_if_unused(entry, before & ~task_slot::queued);
+}
+
+void release_attachment(task_attachment*& attachment) noexcept {
+    task_attachment* ends = std::exchange(attachment, nullptr);
+    ends->release(ends);
+}
+
+}  // namespace fiber::engine

@@ -1,0 +1,251 @@
+#include "scheduler/core/scheduler.hpp"
+
+#include <limits>
+#include <pthread.h>
+
+#include "scheduler/base/futex.hpp"
+#include "scheduler/core/lifecycle.hpp"
+
+namespace fiber::engine {
+
+namespace {
+
+constexpr nanos nobody_sleeps = std::numeric_limits<nanos>::min();  // no deadline is earlier: nobody needs to be told
+
+// What a waiting worker's futex word may hold. A kick asks the keeper of the timers to compute its deadline anew.
+constexpr std::uint32_t notified_bit = 1;
+constexpr std::uint32_t kicked_bit = 2;
+
+}  // namespace
+
+scheduler::scheduler(options wanted)
+    : options_(std::move(wanted)),
+      tasks_(new task_pool(*this)),
+      idle_(options_.workers),
+      keeper_deadline_(nobody_sleeps) {}
+
+scheduler::~scheduler() {
+    while (task_slot* task = injected_.pop()) {
+        task->operations->drop(*task);
+        finish(*task);
+    }
+    workers_.clear();
+    tasks_->orphan();
+}
+
+// --- start and stop ---
+
+// Tells the scheduler that the main task has finished.
+struct scheduler::main_watch : observer {
+    explicit main_watch(scheduler& owner) noexcept
+        : observer([](observer& self, wake_list&) noexcept { static_cast<main_watch&>(self).owner.begin_stopping(); }),
+          owner(owner) {}
+    scheduler& owner;
+};
+
+void scheduler::run(task_slot& main) {
+    workers_.clear();
+    for (unsigned i = 0; i < options_.workers; ++i) {
+        workers_.push_back(std::make_unique<worker>(*this, i));
+        workers_.back()->prepare();
+    }
+    main_watch watch(*this);
+    std::vector<std::jthread> threads;
+    try {
+        start_threads(threads);
+    } catch (...) {
+        phase_.store(phase::finished, std::memory_order_seq_cst);  // those that did start have nothing to do
+        wake_all();
+        threads.clear();
+        phase_.store(phase::idle, std::memory_order_release);
+        throw;
+    }
+    (void)observe(main, watch);
+    {
+        std::lock_guard guard(intake_);
+        phase_.store(phase::running, std::memory_order_release);
+        submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
+        main.state.fetch_or(task_slot::queued, std::memory_order_relaxed);
+        injected_.push(main);
+    }
+    workers_[0]->run();
+    threads.clear();
+    phase_.store(phase::stopped, std::memory_order_release);
+}
+
+void scheduler::start_threads(std::vector<std::jthread>& threads) {
+    threads.reserve(options_.workers);
+    for (unsigned i = 1; i < options_.workers; ++i) {
+        threads.emplace_back([this, i] {
+            ::pthread_setname_np(::pthread_self(), (options_.name.substr(0, 10) + "/" + std::to_string(i)).c_str());
+            workers_[i]->run();
+        });
+    }
+}
+
+bool scheduler::running() const noexcept {
+    const phase now = phase_.load(std::memory_order_acquire);
+    return now == phase::running || now == phase::stopping;
+}
+
+submit_outside_verdict scheduler::submit_outside(task_slot& task) noexcept {
+    {
+        std::lock_guard guard(intake_);
+        const phase now = phase_.load(std::memory_order_relaxed);
+        if (now != phase::idle && now != phase::running) return submit_outside_verdict::stopped;
+        submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
+        injected_.push(task);
+    }
+    notify_one();
+    return submit_outside_verdict::accepted;
+}
+
+void scheduler::begin_stopping() noexcept {
+    {
+        std::lock_guard guard(intake_);
+        phase_.store(phase::stopping, std::memory_order_seq_cst);
+    }
+    wake_all();
+}
+
+bool scheduler::check_finished() noexcept {
+    phase now = phase_.load(std::memory_order_seq_cst);
+    if (now == phase::finished) return true;
+    if (now != phase::stopping) return false;
+    cancel_leftovers();
+    if (live_tasks() != 0) return false;
+    phase_.store(phase::finished, std::memory_order_seq_cst);
+    wake_all();
+    return true;
+}
+
+// Each task that is left is cancelled once; those that were spawned meanwhile, on the next look.
+void scheduler::cancel_leftovers() noexcept {
+    std::lock_guard guard(sweep_);
+    std::uint64_t submitted = submitted_outside_.load(std::memory_order_seq_cst);
+    for (const auto& each : workers_) submitted += each->submitted();
+    if (submitted == swept_at_) return;
+    swept_at_ = submitted;
+    tasks_->for_each([](task_slot& task) {
+        constexpr std::uint64_t over = task_slot::finished | task_slot::swept;
+        const std::uint64_t seen = task.state.load(std::memory_order_acquire);
+        const bool submitted_already = seen & (task_slot::queued | task_slot::started);
+        if (!submitted_already || (seen & over)) return;
+        if (task.state.fetch_or(task_slot::swept, std::memory_order_acq_rel) & over) return;
+        (void)cancel(task, nullptr);
+    });
+}
+
+// Reads all ends before all beginnings: if the sums agree, there was a moment between at which nothing was alive, and
+// only something alive can spawn.
+std::size_t scheduler::live_tasks() const noexcept {
+    std::uint64_t finished = 0;
+    for (const auto& each : workers_) finished += each->finished();
+    std::uint64_t submitted = submitted_outside_.load(std::memory_order_seq_cst);
+    for (const auto& each : workers_) submitted += each->submitted();
+    return static_cast<std::size_t>(submitted - finished);
+}
+
+std::size_t scheduler::armed_timers() const noexcept {
+    std::size_t armed = 0;
+    for (const auto& each : workers_) armed += each->armed_timers();
+    return armed;
+}
+
+// --- work and waiting ---
+
+void scheduler::inject(task_slot& task) noexcept {
+    injected_.push(task);
+    notify_one();
+}
+
+void scheduler::wake(idle_member& place) noexcept {
+    place.notified.fetch_or(notified_bit, std::memory_order_release);  // pairs with sleep_until_notified()
+    futex_wake(&place.notified, 1);
+}
+
+void scheduler::wake_all() noexcept {
+    while (idle_member* place = idle_.notify_always()) wake(*place);
+}
+
+bool scheduler::work_visible() const noexcept {
+    if (!injected_.empty()) return true;
+    for (const auto& each : workers_) {
+        if (each->work_visible()) return true;
+    }
+    return false;
+}
+
+nanos scheduler::earliest_timer() const noexcept {
+    nanos earliest = never;
+    for (const auto& each : workers_) earliest = std::min(earliest, each->next_timer());
+    return earliest;
+}
+
+void scheduler::expire_due_timers() noexcept {
+    if (earliest_timer() == never) return;
+    const nanos due = now();
+    for (const auto& each : workers_) {
+        if (each->next_timer() <= due) each->expire_timers(due);
+    }
+}
+
+void scheduler::timer_armed(nanos deadline) noexcept {
+    if (deadline >= keeper_deadline_.load(std::memory_order_seq_cst)) return;
+    if (worker* keeper = keeper_.load(std::memory_order_acquire)) {
+        keeper->idle_place().notified.fetch_or(kicked_bit, std::memory_order_release);
+        futex_wake(&keeper->idle_place().notified, 1);
+    }
+}
+
+bool scheduler::sleep(worker& self) noexcept {
+    if (options_.virtual_time && sleep_virtually()) return false;
+    worker* nobody = nullptr;
+    const bool keeper = keeper_.compare_exchange_strong(nobody, &self, std::memory_order_seq_cst);
+    bool notified = false;
+    if (!keeper) {
+        notified = sleep_until_notified(self, never);
+    } else {
+        nanos deadline = never;
+        do {
+            // Announce first, look second: a timer armed meanwhile sees the announcement or is seen.
+            keeper_deadline_.store(never, std::memory_order_seq_cst);
+            deadline = earliest_timer();
+            keeper_deadline_.store(deadline, std::memory_order_seq_cst);
+            notified = sleep_until_notified(self, deadline);
+            // After a kick there is an earlier timer.
+        } while (!notified && earliest_timer() > now());
+        keeper_deadline_.store(nobody_sleeps, std::memory_order_seq_cst);
+        keeper_.store(nullptr, std::memory_order_seq_cst);
+        // The role passes on: somebody else is asleep and this worker may be about to compute for long.
+        if (idle_.waiting() > (notified ? 0u : 1u) && earliest_timer() != never) {
+            if (idle_member* place = idle_.notify()) wake(*place);
+        }
+    }
+    return notified;
+}
+
+// All workers wait: time jumps to the next timer. Returns whether it did.
+bool scheduler::sleep_virtually() noexcept {
+    if (idle_.waiting() != options_.workers) return false;
+    const nanos next = earliest_timer();
+    if (next == never) return false;
+    if (next > virtual_now_.load(std::memory_order_acquire)) virtual_now_.store(next, std::memory_order_release);
+    return true;
+}
+
+// false: the deadline has come, or a kick.
+bool scheduler::sleep_until_notified(worker& self, nanos deadline) noexcept {
+    std::atomic<std::uint32_t>& word = self.idle_place().notified;
+    for (;;) {
+        const std::uint32_t seen = word.load(std::memory_order_acquire);
+        if (seen & notified_bit) return true;
+        if (seen & kicked_bit) {
+            word.fetch_and(~kicked_bit, std::memory_order_acq_rel);
+            return false;
+        }
+        if (futex_wait(&word, 0, deadline) == futex_verdict::timed_out) return false;
+    }
+}
+
+}  // namespace fiber::engine

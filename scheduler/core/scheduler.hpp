@@ -1,0 +1,118 @@
+// The scheduler of one runtime: its workers, what they share, and how they start, wait and stop.
+// Several may live in one process; none knows of another.
+//
+// Thread safety: everything here may be called from any thread, except run().
+//
+// Phases: idle --run--> running --main task finished--> stopping --no task left--> finished --run() returns--> stopped
+// What outside threads hand in before the first run waits for it; from `stopping` on it is refused. A stopped scheduler
+// may run again.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "scheduler/base/clock.hpp"
+#include "scheduler/context/stack_arena.hpp"
+#include "scheduler/core/task.hpp"
+#include "scheduler/core/task_pool.hpp"
+#include "scheduler/core/worker.hpp"
+#include "scheduler/park/idle_set.hpp"
+#include "scheduler/queue/injection_queue.hpp"
+
+namespace fiber::engine {
+
+enum class submit_outside_verdict : std::uint8_t { accepted, stopped };
+
+class scheduler {
+ public:
+    struct options {
+        unsigned workers = 1;
+        stack_class default_class = default_stack_class;
+        std::string name = "fiber";
+        bool virtual_time = false;  // time stands still while anything runs and jumps to the next timer when all wait
+    };
+
+    explicit scheduler(options wanted);
+    ~scheduler();  // Requires: not running. What was handed in and never ran ends as cancelled.
+    scheduler(const scheduler&) = delete;
+    scheduler& operator=(const scheduler&) = delete;
+
+    // Runs until `main` has finished, then cancels what is left and waits for it. The calling thread is worker 0.
+    // Throws std::system_error when a thread, stack_exhausted when a stack cannot be had: then nothing has run, `main`
+    // neither.
+    void run(task_slot& main);
+
+    // Any thread that is not a worker of this scheduler.
+    [[nodiscard]] submit_outside_verdict submit_outside(task_slot& task) noexcept;
+
+    std::uint64_t next_outside_id() noexcept { return outside_ids_.fetch_add(1, std::memory_order_relaxed) << 16; }
+    const options& settings() const noexcept { return options_; }
+    unsigned worker_count() const noexcept { return options_.workers; }
+    worker& worker_at(unsigned index) noexcept { return *workers_[index]; }
+    bool running() const noexcept;
+    nanos now() const noexcept {
+        return options_.virtual_time ? virtual_now_.load(std::memory_order_acquire) : monotonic_now();
+    }
+
+    task_pool& tasks() noexcept { return *tasks_; }
+    stack_arena& stacks() noexcept { return stacks_; }
+    injection_queue<task_slot>& injected() noexcept { return injected_; }
+    idle_set& idle() noexcept { return idle_; }
+
+    // Makes a task runnable from outside the workers.
+    void inject(task_slot& task) noexcept;
+    // After work was published: wakes one worker if one waits and none searches.
+    void notify_one() noexcept {
+        if (idle_member* place = idle_.notify()) wake(*place);
+    }
+    // A timer was armed that is the earliest of its worker's.
+    void timer_armed(nanos deadline) noexcept;
+
+    bool work_visible() const noexcept;
+    void expire_due_timers() noexcept;
+    // While stopping: cancels what is left. Returns whether everything has ended.
+    bool check_finished() noexcept;
+    // Sleeps until the worker is notified (true) or a timer is due (false). Requires: announced in the idle set.
+    bool sleep(worker& self) noexcept;
+
+    // Unfinished tasks. Exact when nothing runs.
+    std::size_t live_tasks() const noexcept;
+    std::size_t armed_timers() const noexcept;
+
+ private:
+    enum class phase : std::uint8_t { idle, running, stopping, finished, stopped };
+
+    void begin_stopping() noexcept;
+    void cancel_leftovers() noexcept;
+    void wake(idle_member& place) noexcept;
+    void wake_all() noexcept;
+    nanos earliest_timer() const noexcept;
+    bool sleep_virtually() noexcept;
+    bool sleep_until_notified(worker& self, nanos deadline) noexcept;
+    void start_threads(std::vector<std::jthread>& threads);
+
+    struct main_watch;
+
+    const options options_;
+    task_pool* const tasks_;  // deletes itself when the last task of it has gone
+    stack_arena stacks_;
+    std::vector<std::unique_ptr<worker>> workers_;
+    std::atomic<phase> phase_{phase::idle};
+    std::mutex intake_;  // between a hand-in from outside and the end of the running phase
+    std::atomic<std::uint64_t> submitted_outside_{0};
+    std::atomic<std::uint64_t> outside_ids_{1};
+    std::uint64_t swept_at_ = 0;
+    std::mutex sweep_;
+    std::atomic<nanos> virtual_now_{0};
+    alignas(cache_line) injection_queue<task_slot> injected_;
+    alignas(cache_line) idle_set idle_;
+    // The one waiting worker that watches all timers, and until when it sleeps. `never` while it computes that.
+    alignas(cache_line) std::atomic<worker*> keeper_{nullptr};
+    std::atomic<nanos> keeper_deadline_;
+};
+
+}  // namespace fiber::engine

@@ -1,0 +1,268 @@
+#include "scheduler/core/worker.hpp"
+
+#include <utility>
+
+#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/scheduler.hpp"
+
+namespace fiber::engine {
+
+namespace {
+
+// initial-exec: one segment-relative load, also in the shared library.
+thread_local worker* this_thread_worker __attribute__((tls_model("initial-exec"))) = nullptr;
+
+constexpr std::uint32_t pooled_stacks = 64;  // per class and worker; what exceeds it goes back to the arena
+}  // namespace
+
+// Not inlined, and opaque to the optimiser, so that no caller keeps the thread-local's address across a switch.
+__attribute__((noinline)) worker* worker::current() noexcept {
+    asm volatile("" ::: "memory");
+    return this_thread_worker;
+}
+
+worker::worker(scheduler& home, unsigned index)
+    : scheduler_(home),
+      index_(index),
+      alone_(home.worker_count() == 1),
+      default_class_(home.settings().default_class),
+      random_(index * 2654435769u + 1),
+      sightings_(new sighting[home.worker_count()]),
+      deque_(alone_ ? work_stealing_deque<task_slot>::sharing::one_worker
+                    : work_stealing_deque<task_slot>::sharing::stealable),
+      timers_(home.now()) {}
+
+worker::~worker() { release_all_stacks(); }
+
+void worker::prepare() { release_stack(acquire_stack(default_class_)); }
+
+void worker::run() noexcept {
+    exceptions_ = thread_exception_globals();
+    arriving_ = acquire_stack(default_class_);  // prepare() has seen to it
+    this_thread_worker = this;
+    switch_to(thread_context_, arriving_->where, this, *exceptions_);
+    after_switch();
+    this_thread_worker = nullptr;
+    release_all_stacks();
+    scheduler_.tasks().give_back(slots_);
+}
+
+// --- switching ---
+
+worker* worker::switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept {
+    self->arriving_ = &to;
+    return static_cast<worker*>(switch_to(from.where, to.where, self, *self->exceptions_));
+}
+
+inline void worker::arrive(fiber_stack& here, task_slot* task) noexcept {
+    stack_ = &here;
+    task_ = task;
+    after_switch();
+}
+
+// Leaves the running task's stack for the next runnable; returns, perhaps on another worker, when the task's turn comes
+// again.
+inline void worker::leave(worker* self, departure how) noexcept {
+    fiber_stack& here = *self->stack_;
+    task_slot* task = self->task_;
+    task->stack = &here;
+    fiber_stack& next = self->choose_next();
+    self->departed_how_ = how;
+    self->departed_task_ = task;
+    worker* now = switch_stacks(self, here, next);
+    now->arrive(here, task);
+}
+
+inline void worker::after_switch() noexcept {
+    switch (std::exchange(departed_how_, departure::none)) {
+        case departure::none:
+            return;
+        case departure::yield:
+            return push(*departed_task_);
+        case departure::park:
+            return commit_park(*departed_task_);
+        case departure::release_stack:
+            return release_stack(departed_stack_);
+    }
+}
+
+inline void worker::commit_park(task_slot& task) noexcept {
+    const std::uint32_t generation = task.generation();  // before the commit: afterwards it may run, end and be reused
+    if (task.park.commit() == commit_verdict::runnable) return push_woken(task);
+    // P3 of the park state: a cancellation that came before the commit finds nobody to wake; it is this side's to see.
+    if (task.state.load(std::memory_order_seq_cst) & task_slot::cancel_pending)
+        claim_parked_for_cancel(task, generation);
+}
+
+void worker::park() noexcept {
+    worker* self = current();
+    task_slot& task = *self->task_;
+    if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
+    if (task.park.completed()) return;
+    leave(self, departure::park);
+}
+
+void worker::yield() noexcept {
+    worker* self = current();
+    task_slot& task = *self->task_;
+    if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
+    if (self->next_.load(std::memory_order_relaxed) == nullptr && self->deque_.size() == 0 && !self->poll()) return;
+    leave(self, departure::yield);
+}
+
+// The stack to go on from: that of the next parked fiber, or a pooled one in its loop, which gets what is in handed_.
+inline fiber_stack& worker::choose_next() noexcept {
+    task_slot* next = take();
+    if (next != nullptr && next->stack != nullptr) return *next->stack;
+    handed_ = next;
+    fiber_stack* spare = stacks_[default_class_];
+    FIBER_ASSERT(spare != nullptr);
+    stacks_[default_class_] = spare->next;
+    --stack_counts_[default_class_];
+    return *spare;
+}
+
+void worker::loop(void* argument) noexcept {
+    auto* self = static_cast<worker*>(argument);
+    fiber_stack& here = *self->arriving_;
+    self->arrive(here, nullptr);
+    for (;;) {
+        task_slot* next = std::exchange(self->handed_, nullptr);
+        if (next == nullptr) next = self->take();
+        if (next == nullptr) next = self->find_work();
+        fiber_stack* to = nullptr;
+        if (next == nullptr) {
+            self->departed_how_ = departure::release_stack;
+            self->departed_stack_ = &here;
+            self = static_cast<worker*>(switch_to(here.where, self->thread_context_, self, *self->exceptions_));
+            self->arrive(here, nullptr);
+            continue;
+        }
+        if (next->stack != nullptr) {
+            to = next->stack;
+        } else if (!self->ensure_spare_stack(*next)) {
+            continue;
+        } else if (next->stack_size_class != here.size_class) {
+            to = self->acquire_stack(next->stack_size_class);  // cannot fail: ensure_spare_stack() saw to it
+            self->handed_ = next;
+        }
+        if (to == nullptr) {
+            self->start_fresh(*next);
+            self = current();
+            self->task_ = nullptr;
+            self->finish_and_count(*next);
+        } else {
+            self->departed_how_ = departure::release_stack;
+            self->departed_stack_ = &here;
+            self = switch_stacks(self, here, *to);
+            self->arrive(here, nullptr);
+        }
+    }
+}
+
+// --- running a task ---
+
+inline void worker::start_fresh(task_slot& task) noexcept {
+    task_ = &task;
+    call(task);
+}
+
+inline void worker::call(task_slot& task) noexcept {
+    if (task.is(task_slot::cancel_pending)) {
+        task.operations->drop(task);  // cancelled before its start: the body never runs
+    } else {
+        task.operations->run(task);
+    }
+    if (task.locals != nullptr) [[unlikely]]
+        release_attachment(task.locals);  // while the task is still the current one
+}
+
+inline void worker::finish_and_count(task_slot& task) noexcept {
+    finish(task);
+    finished_.store(finished_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+bool worker::run_out_of_turn(task_slot& task) noexcept {
+    const auto* frame = static_cast<const std::byte*>(__builtin_frame_address(0));
+    const auto left = static_cast<std::size_t>(frame - stack_->bounds.limit);
+    if (left < promised_size(task.stack_size_class)) return false;  // deep down the parent parks as usual
+    if (!take_out_of_queue(task)) return false;
+
+    // The child has its own identity: current task, exceptions in flight, and the parent's place in a chain of
+    // cancellations.
+    task_slot* parent = task_;
+    const exception_globals in_flight = *exceptions_;
+    if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
+        *exceptions_ = {};
+    task_ = &task;
+    call(task);
+    worker* self = current();
+    self->task_ = parent;
+    if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
+        *self->exceptions_ = in_flight;
+    self->finish_and_count(task);
+    return true;
+}
+
+// --- slots ---
+
+task_slot& worker::take_slot(std::uint8_t size_class) {
+    task_slot* slot = slots_.take(size_class);
+    return slot != nullptr ? *slot : scheduler_.tasks().refill(slots_, size_class);
+}
+
+void worker::put_slot(task_slot& slot) noexcept {
+    slots_.put(slot);
+    if (slots_.free[slot.slot_size_class].count > task_pool::cache_limit) [[unlikely]] {
+        scheduler_.tasks().spill(slots_, slot.slot_size_class);
+    }
+}
+
+// --- stacks ---
+
+fiber_stack* worker::acquire_stack(stack_class size) {
+    fiber_stack* pooled = stacks_[size];
+    if (pooled == nullptr) return fiber_stack::acquire(scheduler_.stacks(), size, &worker::loop);
+    stacks_[size] = pooled->next;
+    --stack_counts_[size];
+    return pooled;
+}
+
+inline void worker::release_stack(fiber_stack* stack) noexcept {
+    const stack_class size = stack->size_class;
+    if (stack_counts_[size] >= pooled_stacks) [[unlikely]]
+        return fiber_stack::release(scheduler_.stacks(), stack);
+    stack->next = stacks_[size];
+    stacks_[size] = stack;
+    ++stack_counts_[size];
+}
+
+void worker::release_all_stacks() noexcept {
+    for (fiber_stack*& pool : stacks_) {
+        while (pool != nullptr) fiber_stack::release(scheduler_.stacks(), std::exchange(pool, pool->next));
+    }
+    stack_counts_ = {};
+}
+
+// Before a fresh task starts: when it parks, another stack must be there. A task for which none can be had fails.
+inline bool worker::ensure_spare_stack(task_slot& task) noexcept {
+    const bool same_class = task.stack_size_class == stack_->size_class;
+    if (stacks_[default_class_] != nullptr && (same_class || stacks_[task.stack_size_class] != nullptr)) [[likely]] {
+        return true;
+    }
+    try {
+        if (stacks_[default_class_] == nullptr) {
+            release_stack(fiber_stack::acquire(scheduler_.stacks(), default_class_, &worker::loop));
+        }
+        if (!same_class && stacks_[task.stack_size_class] == nullptr) {
+            release_stack(fiber_stack::acquire(scheduler_.stacks(), task.stack_size_class, &worker::loop));
+        }
+        return true;
+    } catch (const std::exception& error) {
+        task.operations->fail(task, error.what());
+        finish_and_count(task);
+        return false;
+    }
+}
+
+}  // namespace fiber::engine

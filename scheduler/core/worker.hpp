@@ -1,0 +1,164 @@
+// A worker: an OS thread that runs tasks and fibers, one after the other.
+//
+// Every stack runs, at its base, the worker's loop: take the next runnable; if it is a fresh task, call it right here;
+// if it is a parked fiber, lend it this place. A task that never parks costs no switch and no stack of its own. When a
+// task parks, the stack has become its fiber's, and the worker goes on from another: straight into the next fiber, or
+// in the loop of a pooled stack.
+//
+// Thread safety: a worker's members belong to its own thread, except where marked. A function that comes back from a
+// switch may be on another thread: no worker* is held across one, and current() is never inlined, because compilers
+// cache the addresses of thread-locals.
+//
+// Invariants:
+//   * A fiber never makes itself runnable while it is on its stack: whoever runs next on this worker does that
+//   (after_switch).
+//   * While a task runs, the pool holds at least one stack of the default class: parking never allocates and never
+//   fails.
+//   * Queue order is FIFO: next_ is filled only when nothing else waits here, so it is older than everything in the
+//   deque.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "scheduler/core/fiber_stack.hpp"
+#include "scheduler/core/task.hpp"
+#include "scheduler/core/task_pool.hpp"
+#include "scheduler/core/timer_queue.hpp"
+#include "scheduler/park/idle_set.hpp"
+#include "scheduler/queue/deque.hpp"
+
+namespace fiber::engine {
+
+class scheduler;
+
+class alignas(cache_line) worker {
+ public:
+    worker(scheduler& home, unsigned index);
+    ~worker();
+    worker(const worker&) = delete;
+    worker& operator=(const worker&) = delete;
+
+    // The calling thread's worker; nullptr on a plain thread. Never held across anything that may park.
+    static worker* current() noexcept;
+
+    // Gets the first stack. Throws stack_exhausted. Any thread, before run().
+    void prepare();
+    // Runs tasks on the calling thread until the scheduler has finished.
+    void run() noexcept;
+
+    // --- On this worker's thread ---
+
+    // Unique in the runtime: the worker's index in the low 16 bits.
+    std::uint64_t next_task_id() noexcept { return (++next_id_ << 16) | (index_ + 1); }
+
+    task_slot* current_task() const noexcept { return task_; }
+    scheduler& home() const noexcept { return scheduler_; }
+    const stack_view& stack_bounds() const noexcept { return stack_->bounds; }
+    exception_globals& exceptions() const noexcept { return *exceptions_; }
+    unsigned index() const noexcept { return index_; }
+
+    // A free slot with the payload room of `size_class`. Throws std::bad_alloc.
+    task_slot& take_slot(std::uint8_t size_class);
+    void put_slot(task_slot& slot) noexcept;
+
+    void push_fresh(task_slot& task) noexcept;  // a task that was just spawned
+    void push_woken(task_slot& task) noexcept;  // a parked fiber that became runnable
+
+    // Join by claim: takes a fresh task out of the queues and calls it on the running task's stack. false: it could not
+    // be had or there is too little stack left, and nothing has happened.
+    bool run_out_of_turn(task_slot& task) noexcept;
+
+    // Parks the running task, whose park state has an open wait. Returns when it was made runnable and its turn came.
+    static void park() noexcept;
+
+    // Goes to the end of the queue. One turn.
+    static void yield() noexcept;
+
+    timer_queue& timers() noexcept { return timers_; }
+    void arm(timer& node, nanos deadline) noexcept;
+
+    // --- Any thread ---
+
+    idle_member& idle_place() noexcept { return idle_; }
+    bool work_visible() const noexcept { return !deque_.empty() || next_.load(std::memory_order_seq_cst) != nullptr; }
+    nanos next_timer() const noexcept { return timers_.next(); }
+    std::size_t expire_timers(nanos now) noexcept { return timers_.expire(now); }
+    std::uint64_t submitted() const noexcept { return submitted_.load(std::memory_order_seq_cst); }
+    std::uint64_t finished() const noexcept { return finished_.load(std::memory_order_seq_cst); }
+    std::size_t armed_timers() const noexcept { return timers_.size(); }
+
+ private:
+    enum class departure : std::uint8_t { none, park, yield, release_stack };
+
+    // --- worker.cpp: the loop and the switch ---
+    [[noreturn]] static void loop(void* argument) noexcept;
+    static void leave(worker* self, departure how) noexcept;
+    static worker* switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept;
+    void arrive(fiber_stack& here, task_slot* task) noexcept;
+    void after_switch() noexcept;
+    void commit_park(task_slot& task) noexcept;
+    fiber_stack& choose_next() noexcept;
+    void start_fresh(task_slot& task) noexcept;
+    void call(task_slot& task) noexcept;
+    void finish_and_count(task_slot& task) noexcept;
+    fiber_stack* acquire_stack(stack_class size);
+    bool ensure_spare_stack(task_slot& task) noexcept;
+    void release_stack(fiber_stack* stack) noexcept;
+    void release_all_stacks() noexcept;
+
+    // --- worker_search.cpp: where the next runnable comes from ---
+    task_slot* take() noexcept;
+    task_slot* accept(task_slot* entry) noexcept;
+    task_slot* take_next_slot() noexcept;
+    void push(task_slot& task) noexcept;
+    void beat() noexcept;
+    bool poll() noexcept;
+    void take_in_injected() noexcept;
+    bool take_out_of_queue(task_slot& task) noexcept;
+    task_slot* find_work() noexcept;
+    task_slot* search() noexcept;
+    task_slot* steal_from(worker& victim) noexcept;
+    bool wait_for_work(bool searching) noexcept;
+    void stop_searching() noexcept;
+
+    // What a thief remembers of a victim: a lone entry is stolen only when it has aged (bench spawn_one, two workers).
+    struct sighting {
+        std::uint64_t pushes = 0;
+        std::uint32_t turn = 0;
+        const task_slot* next = nullptr;
+    };
+
+    scheduler& scheduler_;
+    const unsigned index_;
+    const bool alone_;  // one worker: no thief can exist
+    const stack_class default_class_;
+    std::uint32_t beat_in_ = 0;
+    departure departed_how_ = departure::none;
+    task_slot* departed_task_ = nullptr;
+    fiber_stack* departed_stack_ = nullptr;
+    task_slot* task_ = nullptr;
+    fiber_stack* stack_ = nullptr;
+    fiber_stack* arriving_ = nullptr;
+    task_slot* handed_ = nullptr;  // a runnable that was taken for the loop to run first
+    exception_globals* exceptions_ = nullptr;
+    std::array<fiber_stack*, stack_class_count> stacks_{};
+    std::array<std::uint32_t, stack_class_count> stack_counts_{};
+    task_cache slots_;
+    std::uint64_t next_id_ = 0;
+    std::uint32_t random_;
+    context thread_context_;
+    std::unique_ptr<sighting[]> sightings_;
+
+    alignas(cache_line) std::atomic<task_slot*> next_{nullptr};  // thieves may take it as a last resort
+    std::atomic<std::uint32_t> turn_{0};
+    std::atomic<std::uint64_t> submitted_{0};  // written by this worker only
+    std::atomic<std::uint64_t> finished_{0};   // written by this worker only
+    work_stealing_deque<task_slot> deque_;
+    timer_queue timers_;
+    idle_member idle_;
+};
+
+}  // namespace fiber::engine

@@ -1,0 +1,223 @@
+// Where a worker's next runnable comes from: its own queue, what others handed in, its timers, other workers' queues;
+// and how it waits when there is none. The fast half is take(); everything from find_work() on runs only when the queue
+// is empty.
+#include <cstdint>
+
+#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/scheduler.hpp"
+#include "scheduler/core/worker.hpp"
+
+namespace fiber::engine {
+
+namespace {
+constexpr std::uint32_t turns_per_beat =
+    61;  // outside work and timers wait at most so many turns; prime, against resonance
+constexpr std::size_t injected_per_beat = 64;
+constexpr int search_rounds = 24;  // about 1 us each: bench spawn_one, two workers
+constexpr int pauses_per_round = 24;
+}  // namespace
+
+// --- own queue ---
+
+// FIFO: next_ is older than the deque. The exchange is needed only where a thief may take it too.
+inline task_slot* worker::take_next_slot() noexcept {
+    task_slot* next = next_.load(std::memory_order_relaxed);
+    if (next == nullptr) return nullptr;
+    if (alone_) {
+        next_.store(nullptr, std::memory_order_relaxed);
+        return next;
+    }
+    return next_.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+task_slot* worker::take() noexcept {
+    turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (beat_in_-- == 0) [[unlikely]]
+        beat();
+    task_slot* entry = take_next_slot();
+    while (entry != nullptr || (entry = deque_.take()) != nullptr) {
+        if (task_slot* task = accept(entry)) {
+            if (const task_slot* after = deque_.peek_top()) __builtin_prefetch(&after->state);
+            return task;
+        }
+        entry = nullptr;
+    }
+    return nullptr;
+}
+
+// Turns a queue's entry into something to run: claims a fresh task, lets a woken one pass, drops an entry whose task
+// was claimed by a joiner elsewhere.
+inline task_slot* worker::accept(task_slot* entry) noexcept {
+    std::uint64_t seen = entry->state.load(std::memory_order_acquire);
+    if ((seen & (task_slot::started | task_slot::queued)) == task_slot::started) return entry;
+    while (!(seen & task_slot::started)) {
+        if (entry->state.compare_exchange_weak(seen, (seen | task_slot::started) & ~task_slot::queued,
+                                               std::memory_order_acq_rel, std::memory_order_acquire)) {
+            return entry;
+        }
+    }
+    drop_stale_entry(*entry);
+    return nullptr;
+}
+
+inline void worker::push(task_slot& task) noexcept {
+    try {
+        deque_.push(&task);
+    } catch (const std::bad_alloc&) {
+        scheduler_.inject(task);  // that queue is intrusive: nothing is lost, only order
+        return;
+    }
+    if (!alone_) scheduler_.notify_one();
+}
+
+void worker::push_fresh(task_slot& task) noexcept {
+    submitted_.store(submitted_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    push(task);
+}
+
+void worker::push_woken(task_slot& task) noexcept {
+    if (next_.load(std::memory_order_relaxed) != nullptr || deque_.size() != 0) return push(task);
+    if (alone_) {
+        next_.store(&task, std::memory_order_relaxed);
+        return;
+    }
+    next_.store(&task, std::memory_order_seq_cst);  // pairs with the look of a worker about to wait (idle set, P1)
+    scheduler_.notify_one();
+}
+
+// A joiner takes a task that nobody has started: physically from either end, or else by its state, which leaves a stale
+// entry.
+bool worker::take_out_of_queue(task_slot& task) noexcept {
+    if (&scheduler_.tasks() != task.pool) return false;
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    if (seen & task_slot::started) return false;
+    if (deque_.pop_if(&task) || deque_.take_if(&task)) return true;
+    // Elsewhere: whoever takes the entry competes by a CAS on the same bit.
+    while (!(seen & task_slot::started)) {
+        if (task.state.compare_exchange_weak(seen, seen | task_slot::started, std::memory_order_acq_rel,
+                                             std::memory_order_acquire)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// --- outside work and timers ---
+
+__attribute__((noinline)) void worker::beat() noexcept {
+    beat_in_ = turns_per_beat;
+    poll();
+}
+
+// Takes in what others handed over and what has become due. Returns whether the queue has something now.
+bool worker::poll() noexcept {
+    if (!scheduler_.injected().empty()) take_in_injected();
+    if (timers_.next() != never) {
+        const nanos now = scheduler_.now();
+        if (timers_.next() <= now) timers_.expire(now);
+    }
+    return next_.load(std::memory_order_relaxed) != nullptr || deque_.size() != 0;
+}
+
+void worker::take_in_injected() noexcept {
+    try {
+        scheduler_.injected().pop_batch(
+            [this](task_slot& task) {
+                deque_.push(&task);
+                if (!alone_) scheduler_.notify_one();
+            },
+            injected_per_beat);
+    } catch (const std::bad_alloc&) {
+        // The deque could not grow; what was not moved is still in the injection queue, and the next beat tries again.
+    }
+}
+
+void worker::arm(timer& node, nanos deadline) noexcept {
+    if (timers_.arm(node, deadline) == arm_verdict::earliest && !alone_) scheduler_.timer_armed(deadline);
+}
+
+// --- nothing of one's own ---
+
+// Returns with a task, or nullptr when the scheduler has finished.
+task_slot* worker::find_work() noexcept {
+    bool searching = !alone_ && scheduler_.idle().begin_search();
+    for (;;) {
+        task_slot* task = nullptr;
+        if (poll()) task = take();
+        if (task == nullptr && searching) task = search();
+        if (task != nullptr) {
+            if (searching) stop_searching();
+            return task;
+        }
+        if (scheduler_.check_finished()) {
+            if (searching) (void)scheduler_.idle().found();
+            return nullptr;
+        }
+        searching = wait_for_work(searching);
+        if (!searching && !alone_) searching = scheduler_.idle().begin_search();
+    }
+}
+
+void worker::stop_searching() noexcept {
+    if (scheduler_.idle().found() == found_verdict::notify_another && scheduler_.work_visible())
+        scheduler_.notify_one();
+}
+
+// Looks a bounded while at everybody's queues.
+task_slot* worker::search() noexcept {
+    const unsigned workers = scheduler_.worker_count();
+    for (int round = 0; round < search_rounds; ++round) {
+        random_ = random_ * 1664525u + 1013904223u;
+        const unsigned first = random_ % workers;
+        for (unsigned i = 0; i < workers; ++i) {
+            worker& victim = scheduler_.worker_at((first + i) % workers);
+            if (&victim == this) continue;
+            if (task_slot* task = steal_from(victim)) return task;
+        }
+        scheduler_.expire_due_timers();
+        if (poll()) {
+            if (task_slot* task = take()) return task;
+        }
+        for (int i = 0; i < pauses_per_round; ++i) cpu_pause();
+    }
+    return nullptr;
+}
+
+// Half of what waits there. A lone entry is left to its owner while the owner is busy with it: fighting for each crumb
+// costs the owner more than it gives the thief. It is taken when it has stood there since the last look.
+task_slot* worker::steal_from(worker& victim) noexcept {
+    sighting& last = sightings_[victim.index_];
+    const std::size_t size = victim.deque_.size();
+    const sighting now{victim.deque_.pushes(), victim.turn_.load(std::memory_order_relaxed),
+                       victim.next_.load(std::memory_order_relaxed)};
+    const bool aged = now.pushes == last.pushes && now.turn == last.turn;
+    const bool same_next = now.next != nullptr && now.next == last.next;
+    last = now;
+    if (size > 1 || (size == 1 && aged)) {
+        const auto taken = victim.deque_.steal_half(deque_);
+        if (taken.verdict == steal_verdict::taken) {
+            if (task_slot* task = accept(taken.item)) return task;
+            return take();
+        }
+    }
+    if (aged && same_next) {  // the victim is stuck in a computation
+        if (task_slot* task = victim.next_.exchange(nullptr, std::memory_order_acq_rel)) return accept(task);
+    }
+    return nullptr;
+}
+
+// Waits until notified or until a timer is due. Returns whether a notifier has counted this worker as searching.
+bool worker::wait_for_work(bool searching) noexcept {
+    idle_set& idle = scheduler_.idle();
+    idle.begin_wait(idle_, searching);
+    // The look after the announcement (idle set, P1): whoever published before it and saw nobody waiting is seen here.
+    const bool stay = !scheduler_.work_visible() && !scheduler_.check_finished();
+    const bool notified = stay && scheduler_.sleep(*this);
+    if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) return false;
+    while (idle_.notified.load(std::memory_order_acquire) == 0)
+        cpu_pause();  // the notifier is between two instructions
+    idle_.notified.store(0, std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace fiber::engine
