@@ -65,7 +65,7 @@ struct offload_pool::shared_state {
 
     explicit shared_state(const options& chosen) noexcept
         : max_threads(chosen.max_threads != 0 ? chosen.max_threads : std::min<std::size_t>(32, available_cpus() + 4)),
-          queue_limit(chosen.queue_limit),
+          queue_limit(std::max<std::size_t>(chosen.queue_limit, 1)),
           idle_timeout(chosen.idle_timeout),
           start_thread(chosen.start_thread) {
         std::snprintf(name, sizeof name, "%s", chosen.name);
