@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/support/seed.hpp"
+
 namespace {
 
 using fiber::engine::nanos;
@@ -394,9 +396,9 @@ class comparison {
 }  // namespace
 
 TEST_CASE("timer_wheel: behaves as std::multimap does, seeded") {
-    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
-        CAPTURE(seed);
-        comparison c(seed, seed % 3 == 0 ? -day : static_cast<nanos>(seed) * 977 * second);
-        for (int i = 0; i < 5'000; ++i) c.step();
+    for (std::uint64_t i = 1; i <= 40; ++i) {
+        CAPTURE(i);
+        comparison c(fiber_test::seed() + i, i % 3 == 0 ? -day : static_cast<nanos>(i) * 977 * second);
+        for (int step = 0; step < 5'000; ++step) c.step();
     }
 }
