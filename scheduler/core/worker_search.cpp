@@ -92,6 +92,9 @@ bool worker::take_out_of_queue(task_slot& task) noexcept {
     std::uint64_t seen = task.state.load(std::memory_order_acquire);
     if (seen & task_slot::started) return false;
     if (deque_.pop_if(&task) || deque_.take_if(&task)) return true;
+    const bool removed = deque_.remove_recent(&task);
+    if (!alone_) scheduler_.notify_one();    // entries were out of sight for a moment
+    if (removed) return true;
     // Elsewhere: whoever takes the entry competes by a CAS on the same bit.
     while (!(seen & task_slot::started)) {
         if (task.state.compare_exchange_weak(seen, seen | task_slot::started, std::memory_order_acq_rel,

@@ -18,6 +18,8 @@
 //       old ring reads the same entry there: old rings are never written again and live as long as the deque.
 //   P6  push: seq_cst store of bottom, then (caller) load of the idle word  <>  (caller) seq_cst change of the idle
 //       word, then empty(). One of them sees the other: no item is left while everybody falls asleep.
+//   P7  remove_recent: store bottom, load top  <>  steal: load top, load bottom; all seq_cst, as P2. If the owner, having
+//       lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until bottom rises.
 #pragma once
 
 #include <atomic>
@@ -120,6 +122,19 @@ class work_stealing_deque {
         return own_->slot(top).load(std::memory_order_relaxed) == item && claim_top(top);
     }
 
+    // Owner only. Removes `item` if it is one of the newest few entries; the others keep their order. false: it is not, or
+    // thieves are as far as that. The entries above it are out of sight for a moment: the caller looks at the idle word
+    // afterwards, as after a push (P6).
+    bool remove_recent(T* item) noexcept {
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        const index top = top_.load(std::memory_order_relaxed);  // P7 looks again
+        const index end = bottom - top > reach ? bottom - reach : top;
+        for (index at = bottom - 1; at >= end; --at) {
+            if (own_->slot(at).load(std::memory_order_relaxed) == item) return remove_at(at, bottom);
+        }
+        return false;
+    }
+
     // Owner only. The oldest entry, perhaps already stolen: a hint for prefetching; nullptr when it looks empty.
     [[gnu::always_inline]] T* peek_top() const noexcept {
         const index top = top_.load(std::memory_order_relaxed);
@@ -170,6 +185,7 @@ class work_stealing_deque {
 
  private:
     using index = std::int64_t;
+    static constexpr index reach = 16;  // of remove_recent: a fan-out of ten per level (bench skynet), and some
     using slot_type = Atomic<T*>;
     static_assert(alignof(slot_type) <= cache_line);
 
@@ -220,6 +236,23 @@ class work_stealing_deque {
             return true;
         }
         return top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed);  // P3
+    }
+
+    // Owner only. As a pop of everything from `at` upwards, and a push of all but the first: what thieves cannot hold
+    // may be moved.
+    bool remove_at(index at, index bottom) noexcept {
+        if (mode_ == sharing::stealable) {
+            bottom_.store(at, std::memory_order_seq_cst);           // P7
+            if (top_.load(std::memory_order_seq_cst) >= at) {       // P7
+                bottom_.store(bottom, std::memory_order_seq_cst);  // P6
+                return false;
+            }
+        }
+        for (index i = at; i + 1 < bottom; ++i) {
+            own_->slot(i).store(own_->slot(i + 1).load(std::memory_order_relaxed), std::memory_order_relaxed);
+        }
+        bottom_.store(bottom - 1, mode_ == sharing::stealable ? std::memory_order_seq_cst : std::memory_order_relaxed);
+        return true;  // P1, P6
     }
 
     // Owner only. pop() has lowered bottom to `last` and then found thieves there: settles by P3 who has the entry.
