@@ -1,0 +1,19 @@
+// What model tests say about a report; a failure prints the schedule and the trace.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <string>
+
+#include "tests/model/explorer.hpp"
+
+namespace model {
+
+inline void must_pass(const report& result) { CHECK_MESSAGE(result.passed(), result.text()); }
+
+// `words`: part of what the failure must say.
+inline void must_fail(const report& result, const char* words = "") {
+    CHECK_MESSAGE(result.failed(), result.text());
+    CHECK_MESSAGE(result.failure.find(words) != std::string::npos, "not \"" << words << "\" but: " << result.text());
+}
+
+}  // namespace model
