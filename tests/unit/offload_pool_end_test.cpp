@@ -185,6 +185,42 @@ TEST_CASE("offload_pool: when a further thread cannot be started, jobs wait for 
     CHECK(second.ran == 1);
 }
 
+// The only thread had nothing to do while a caller was starting a second one, and ended. A third caller counted on that
+// second thread and queued its job; the start failed, and nobody was left to run the job.
+TEST_CASE("offload_pool: the only thread does not end while the start of another is undecided") {
+    static offload_pool* pool;
+    static gate* leave;
+    static call* first;
+    static call* late;
+    starts = 0;
+    const auto start_slowly = [](pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
+                                 void* argument) {
+        if (++starts == 1) return ::pthread_create(thread, attributes, function, argument);
+        leave->open();
+        poll([] { return first->ran == 1; });
+        const nanos long_enough = monotonic_now() + 30 * ms;  // for a thread to end, if it did so wrongly
+        poll([&] { return pool->statistics().threads == 1 || monotonic_now() > long_enough; });
+        submit(*pool, *late);
+        return EAGAIN;
+    };
+    gate entered, gate_out;
+    call blocker([&] {
+        entered.open();
+        gate_out.pass();
+    });
+    call waits, comes_late;
+    offload_pool slow({.max_threads = 2, .idle_timeout = ms, .start_thread = start_slowly});
+    pool = &slow;
+    leave = &gate_out;
+    first = &waits;
+    late = &comes_late;
+    submit(slow, blocker);
+    entered.pass();
+    submit(slow, waits);
+    poll([&] { return comes_late.ran == 1; });
+    CHECK(starts == 2);
+}
+
 TEST_CASE("offload_pool: after a failed start it tries again, though not with every call") {
     offload_pool pool(with_faults(2));
     gate entered, leave;

@@ -151,6 +151,25 @@ TEST_CASE("offload_pool: a full queue says so, and tells one waiter for each job
     CHECK(a.notified + c.notified == 2);
 }
 
+TEST_CASE("offload_pool: a job that begins makes room, also while others wait behind it") {
+    busy_pool busy({.queue_limit = 2});
+    gate leave;
+    call first([&] { leave.pass(); });
+    call second;
+    waiting a, b;
+    submit(busy.pool, first);
+    submit(busy.pool, second);
+    REQUIRE(busy.pool.wait_for_space(a));
+    REQUIRE(busy.pool.wait_for_space(b));
+    busy.let_go();
+    poll([&] { return a.notified == 1; });
+    CHECK(b.notified == 0);
+    CHECK(busy.pool.statistics().queued == 1);
+    leave.open();
+    CHECK(busy.pool.shutdown(never, leftover::run));
+    CHECK(b.notified == 1);
+}
+
 // Two fibers wait, the queue of one place becomes empty, the first is notified but was cancelled and does not come: no
 // further job will ever leave the queue, and the second waits for good, unless an empty queue notifies everybody.
 TEST_CASE("offload_pool: a notified waiter that gives up does not strand those behind it") {
