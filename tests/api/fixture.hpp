@@ -93,9 +93,11 @@ class resource_guard {
     resource_guard(const resource_guard&) = delete;
     resource_guard& operator=(const resource_guard&) = delete;
     ~resource_guard() {
-        CHECK_MESSAGE(open_descriptors() == descriptors_, "descriptors are left open");
-        CHECK_MESSAGE(threads_are_gone(), "threads are left: ", running_threads() - threads_);
-        CHECK_MESSAGE(tracked::live() == tracked_, "objects are left");
+        const long descriptors_left = open_descriptors() - descriptors_;
+        const long objects_left = tracked::live() - tracked_;
+        CHECK(descriptors_left == 0);
+        CHECK(threads_are_gone());
+        CHECK(objects_left == 0);
     }
 
  private:
@@ -123,11 +125,10 @@ class runtime_fixture {
     runtime_fixture& operator=(const runtime_fixture&) = delete;
     ~runtime_fixture() {
         const auto left = runtime_->statistics();
-        CHECK_MESSAGE(left.tasks == 0, "tasks are left");
-        CHECK_MESSAGE(left.fibers == 0, "fibers are left");
-        CHECK_MESSAGE(left.stacks_in_use == 0, "stacks are left");
-        CHECK_MESSAGE(left.timers == 0, "timers are left");
-        CHECK_MESSAGE(left.offload_threads == 0, "offload threads are left");
+        CHECK(left.tasks == 0);
+        CHECK(left.stacks_in_use == 0);
+        CHECK(left.timers == 0);
+        CHECK(left.offload_threads == 0);
         runtime_.reset();
     }
 
@@ -140,10 +141,8 @@ class runtime_fixture {
  private:
     static void print_statistics(void* fixture) {
         const auto now = static_cast<runtime_fixture*>(fixture)->runtime_->statistics();
-        std::fprintf(stderr, "tasks %zu, fibers %zu, stacks in use %zu, timers %zu, offload threads %zu\n",
-                     static_cast<std::size_t>(now.tasks), static_cast<std::size_t>(now.fibers),
-                     static_cast<std::size_t>(now.stacks_in_use), static_cast<std::size_t>(now.timers),
-                     static_cast<std::size_t>(now.offload_threads));
+        std::fprintf(stderr, "tasks %zu, stacks in use %zu, timers %zu, offload threads %zu\n", now.tasks,
+                     now.stacks_in_use, now.timers, now.offload_threads);
     }
 
     resource_guard resources_;
@@ -212,7 +211,14 @@ template <class Condition>
 }
 
 // On a fiber. Returns when every other task of this runtime has parked or finished.
-inline void settle() { sleep_for(2ms); }
+inline void settle() {
+    CHECK(yield_until([] {
+        for (const auto& task : all_tasks()) {
+            if (task.id != this_fiber::id() && task.state != task_state::parked) return false;
+        }
+        return true;
+    }));
+}
 
 // What happened, in order. Any thread.
 template <class T>

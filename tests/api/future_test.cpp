@@ -198,15 +198,34 @@ TEST_CASE("a cancelled future throws cancelled to those who wait; cancel tells w
     });
 }
 
-TEST_CASE("a waiter that is cancelled leaves the future's wait") {
+TEST_CASE("row 23: a waiter that is cancelled cancels the future it waits for, as await does") {
     on_each_worker_count([] {
         fiber::promise<int> promise;
         auto future = promise.get_future();
-        auto waiter = fiber::spawn([&] { future.wait(); });
+        auto waiter = fiber::spawn([&] { future.get(); });
         settle();
         CHECK(waiter.cancel("leave"));
         CHECK_THROWS_AS(waiter.get(), fiber::cancelled);
         CHECK(waiter.cancelled());
+        CHECK(promise.done());
+        CHECK(future_error_of([&] { promise.set_value(1); }) == std::future_errc::promise_already_satisfied);
+    });
+}
+
+TEST_CASE("row 23: a cancellation is not lost in wait()") {
+    on_each_worker_count([] {
+        fiber::promise<int> promise;
+        auto future = promise.get_future();
+        auto waits_for_future = fiber::spawn([&] { future.wait(); });
+        auto task = fiber::spawn(park_until_cancelled);
+        auto waits_for_task = fiber::spawn([&] { task.wait(); });
+        settle();
+        CHECK(waits_for_future.cancel());
+        CHECK(waits_for_task.cancel());
+        waits_for_future.wait();
+        waits_for_task.wait();
+        CHECK(waits_for_future.cancelled());
+        CHECK(waits_for_task.cancelled());
     });
 }
 

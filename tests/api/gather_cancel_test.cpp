@@ -1,4 +1,5 @@
 // Cancelling one who waits in gather: rows 5 and 6 of the semantics.
+#include <functional>
 #include <stdexcept>
 
 #include "tests/api/fixture.hpp"

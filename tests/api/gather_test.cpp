@@ -1,5 +1,6 @@
 // gather in all its forms: rows 1 to 4 and 7 of the semantics, and what cancellation does to it (rows 5 and 6).
 #include <functional>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <tuple>

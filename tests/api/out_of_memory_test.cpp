@@ -39,10 +39,14 @@ int everything() {
     fiber::promise<tracked> promise;
     auto future = promise.get_future();
     future.on_done([] {});
-    auto setter = fiber::spawn([&] { promise.set_value(tracked(6)); });
-    sum += future.get().value();
+    auto setter = fiber::spawn([to_set = std::move(promise)]() mutable {
+        fiber::yield();
+        to_set.set_value(tracked(6));
+    });
     setter.get();
-    auto cancelled = fiber::spawn({.name = "to be cancelled"}, [held = tracked(7)] { park_until_cancelled(); });
+    sum += future.get().value();
+    auto cancelled = fiber::spawn({.name = "a name that is too long for any small string"},
+                                  [held = tracked(7)] { park_until_cancelled(); });
     fiber::yield();
     cancelled.cancel("a message that is too long for any small string");
     cancelled.wait();
@@ -64,6 +68,8 @@ verdict run_with_failure(resource what, long nth, failure_span span, Program pro
     } catch (const std::bad_alloc&) {
         result.refused = true;
     } catch (const std::system_error&) {
+        result.refused = true;
+    } catch (const fiber::start_error&) {
         result.refused = true;
     }
     result.injected = failure.happened();
@@ -94,7 +100,7 @@ void fail_at_each_request(resource what, Program program) {
 
 fiber::runtime_options quiet(unsigned workers) {
     fiber::runtime_options options{.workers = workers};
-    options.unretrieved_exception_handler = [](const auto&...) {};
+    options.on_unretrieved_exception = [](const fiber::unretrieved_exception&) {};
     return options;
 }
 
@@ -183,7 +189,7 @@ TEST_CASE("when stacks run out, starting fails with an error and those that run 
         for (auto& task : tasks) {
             try {
                 good += task.get();
-            } catch (const std::bad_alloc&) {
+            } catch (const fiber::start_error&) {
                 ++refused;
             }
         }

@@ -217,11 +217,11 @@ TEST_CASE("row 25: leftover tasks are cancelled and waited for when the main tas
     });
 }
 
-TEST_CASE("row 25: a leftover task that never started never starts, and its callable is destroyed") {
-    runtime_fixture fixture(1);
-    bool ran = false;
-    fixture.run([&] { fiber::spawn([&, held = tracked(1)] { ran = true; }).detach(); });
-    CHECK_FALSE(ran);
+TEST_CASE("row 25: leftover tasks that wait in the queue as the main task ends are not lost") {
+    on_each_worker_count([] {
+        // Run or cancelled: the fixture sees to it that none is left.
+        for (int i = 0; i < 100; ++i) fiber::spawn([held = tracked(i)] { fiber::sleep_for(1h); }).detach();
+    });
 }
 
 TEST_CASE("all_tasks lists those that live, with their names") {

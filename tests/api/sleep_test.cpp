@@ -1,4 +1,5 @@
 // sleep_for, sleep_until and yield: row 27 of the semantics.
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 

@@ -1,4 +1,7 @@
 // task<T>: results, waiting, names, detach, and the destructor that cancels and joins.
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -97,33 +100,69 @@ TEST_CASE("the callable of a finished task is destroyed no later than the task i
     });
 }
 
-TEST_CASE("a large callable and a large result are carried whole") {
-    on_each_worker_count([] {
-        std::array<int, 2000> input{};
-        for (int i = 0; i < 2000; ++i) input[static_cast<std::size_t>(i)] = i;
+TEST_CASE("large callables and large results are carried whole") {
+    const auto carry = [](auto input) {
+        for (std::size_t i = 0; i < input.size(); ++i) input[i] = static_cast<int>(i);
         auto task = fiber::spawn([input] {
             fiber::yield();
-            auto output = input;
-            for (int& value : output) value *= 2;
-            return output;
+            return input;
         });
         const auto output = task.get();
-        CHECK(output[1999] == 3998);
+        CHECK(output == input);
+        fiber::promise<decltype(input)> promise;
+        promise.set_value(input);
+        CHECK(promise.get_future().get() == input);
+    };
+    on_each_worker_count([&] {
+        carry(std::array<int, 10>());
+        carry(std::array<int, 100>());
+        carry(std::array<int, 250>());
+        carry(std::array<int, 260>());
+        carry(std::array<int, 2000>());
+        carry(std::array<int, 20'000>());
     });
 }
 
-TEST_CASE("an over-aligned callable and result are aligned") {
-    struct alignas(64) wide {
-        int value;
-    };
+namespace {
+
+// Notices when it stands at an address that its alignment forbids.
+template <std::size_t Alignment>
+class alignas(Alignment) aligned_value {
+ public:
+    explicit aligned_value(int value) : value_(value) { check(); }
+    aligned_value(const aligned_value& other) : value_(other.value_) { check(); }
+    int value() const { return value_; }
+
+ private:
+    void check() const {
+        const volatile auto address = reinterpret_cast<std::uintptr_t>(this);  // else the compiler knows that all is well
+        CHECK(address % Alignment == 0);
+    }
+    int value_;
+};
+
+template <std::size_t Alignment>
+void carry_aligned() {
+    const aligned_value<Alignment> captured(3);
+    auto task = fiber::spawn([captured] {
+        fiber::yield();
+        return aligned_value<Alignment>(captured.value() + 1);
+    });
+    CHECK(task.get().value() == 4);
+    fiber::promise<aligned_value<Alignment>> promise;
+    auto future = promise.get_future();
+    promise.set_value(captured);
+    CHECK(future.get().value() == 3);
+}
+
+}  // namespace
+
+TEST_CASE("over-aligned callables and results are aligned") {
     on_each_worker_count([] {
-        const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; };
-        wide captured{3};
-        auto task = fiber::spawn([captured, aligned] {
-            CHECK(aligned(&captured));
-            return wide{captured.value + 1};
-        });
-        CHECK(task.get().value == 4);
+        carry_aligned<32>();
+        carry_aligned<64>();
+        carry_aligned<128>();
+        carry_aligned<1024>();
     });
 }
 

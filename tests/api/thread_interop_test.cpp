@@ -1,4 +1,5 @@
 // Plain threads and fibers together: row 29 of the semantics, and waiting from threads.
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 

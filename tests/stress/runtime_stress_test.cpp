@@ -4,6 +4,7 @@
 // has ended, and the fixture's teardown finds nothing left.
 #include <exception>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 
 #include "tests/api/fixture.hpp"
@@ -168,7 +169,7 @@ void catch_and_migrate(std::uint64_t number) {
 
 fiber::runtime_options quiet(unsigned workers) {
     fiber::runtime_options options{.workers = workers};
-    options.unretrieved_exception_handler = [](const auto&...) {};
+    options.on_unretrieved_exception = [](const fiber::unretrieved_exception&) {};
     return options;
 }
 
