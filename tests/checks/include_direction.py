@@ -102,7 +102,7 @@ def problems_of(root):
     """{rule: [problems]} of a tree."""
     sources = read_includes(root)
     found = {"places": [], "paths": [], "direction": [], "boost": [], "circles": []}
-    edges = {}
+    edges, evidence = {}, []
     for path, includes in sources.items():
         if floor(path) is None:
             found["places"].append(f"{path}: code lives in no such place")
@@ -122,9 +122,12 @@ def problems_of(root):
                 here, there = os.path.splitext(path)[0], os.path.splitext(target)[0]
                 if here != there:
                     edges.setdefault(here, set()).add(there)
+                    evidence.append((here, there, f"\n    {path}:{number} includes {target}"))
             elif quoted:
                 found["paths"].append(where + f'"{target}": includes are written from the root of the project')
-    found["circles"] = ["rooms that include each other: " + ", ".join(group) for group in circles(edges)]
+    for group in circles(edges):
+        found["circles"].append("rooms that include each other: " + ", ".join(group) + "".join(
+            line for here, there, line in evidence if here in group and there in group))
     return found, len(sources)
 
 
