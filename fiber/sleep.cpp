@@ -10,13 +10,11 @@
 namespace fiber {
 
 void yield() {
-    if (!this_fiber::on_fiber()) {
-        ::sched_yield();
-        return;
+    switch (engine::worker::yield()) {
+        case engine::worker::yield_verdict::done: return;
+        case engine::worker::yield_verdict::check: return this_fiber::check_cancelled();
+        case engine::worker::yield_verdict::no_fiber: ::sched_yield();
     }
-    this_fiber::check_cancelled();
-    engine::worker::yield();
-    this_fiber::check_cancelled();
 }
 
 void detail::sleep_until_nanos(engine::nanos deadline) {

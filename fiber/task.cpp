@@ -145,10 +145,8 @@ std::uint8_t stack_class_of(const spawn_options& options) {
     return *engine::class_for(options.stack_size);
 }
 
-void require_runtime() {
-    engine::worker* here = engine::worker::current();
-    if (here == nullptr)
-        throw usage_error("fiber: spawn() outside a runtime: call it on a fiber, or use runtime::spawn()");
+void throw_no_runtime() {
+    throw usage_error("fiber: spawn() outside a runtime: call it on a fiber, or use runtime::spawn()");
 }
 
 void submit(engine::task_slot& slot) {

@@ -164,7 +164,7 @@ namespace detail {
 std::string name_of(engine::task_slot& slot);
 void detach(engine::task_slot& slot) noexcept;
 std::uint8_t stack_class_of(const spawn_options& options);  // throws invalid_option
-void require_runtime();                                     // throws usage_error
+[[noreturn]] void throw_no_runtime();
 // Hands a built task to its scheduler. Throws runtime_stopped; the task is then destroyed.
 void submit(engine::task_slot& slot);
 
@@ -173,17 +173,21 @@ template <class F, class... A>
 auto build_task(const spawn_options& options, engine::scheduler* home, F&& f, A&&... args) {
     using result_type = std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>;
     using content = payload_for<result_type, bound_call<std::decay_t<F>, std::decay_t<A>...>>;
+    constexpr std::uint8_t slot_class = engine::slot_class_for(sizeof(content));
     const std::uint8_t size = options.stack_size == 0 ? engine::runtime_default : stack_class_of(options);
-    if (home == nullptr) require_runtime();
-    engine::task_slot& slot = engine::allocate_task(content::operations, sizeof(content), size, options.site, home);
+    engine::task_slot* slot =
+        home == nullptr ? engine::allocate_task(content::operations, slot_class, size, options.site)
+                        : &engine::allocate_task_for(*home, content::operations, slot_class, size, options.site);
+    if (slot == nullptr) [[unlikely]]
+        throw_no_runtime();
     try {
-        if (!options.name.empty()) engine::set_name(slot, options.name);
-        ::new (slot.payload()) content(std::forward<F>(f), std::forward<A>(args)...);
+        if (!options.name.empty()) engine::set_name(*slot, options.name);
+        ::new (slot->payload()) content(std::forward<F>(f), std::forward<A>(args)...);
     } catch (...) {
-        engine::abandon(slot);
+        engine::abandon(*slot);
         throw;
     }
-    return task<result_type>(slot);
+    return task<result_type>(*slot);
 }
 
 template <class F, class... A>

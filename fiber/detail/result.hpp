@@ -19,6 +19,36 @@ using stored_type =
     std::conditional_t<std::is_void_v<T>, std::monostate,
                        std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::remove_cv_t<T>>>;
 
+// Where a result's value stands: in the slot, or on the heap if it is too large or too strictly aligned for one.
+template <class V, bool InSlot = (sizeof(V) <= 512 && alignof(V) <= alignof(engine::task_slot))>
+union value_cell {
+    value_cell() noexcept {}
+    ~value_cell() {}
+    template <class... A>
+    void construct(A&&... args) {
+        ::new (static_cast<void*>(std::addressof(value))) V(std::forward<A>(args)...);
+    }
+    void destroy() noexcept { value.~V(); }
+    V& get() noexcept { return value; }
+    const V& get() const noexcept { return value; }
+
+    V value;
+};
+template <class V>
+union value_cell<V, false> {
+    value_cell() noexcept {}
+    ~value_cell() {}
+    template <class... A>
+    void construct(A&&... args) {
+        value = new V(std::forward<A>(args)...);
+    }
+    void destroy() noexcept { delete value; }
+    V& get() noexcept { return *value; }
+    const V& get() const noexcept { return *value; }
+
+    V* value;
+};
+
 class result_base {
  public:
     enum class kind : unsigned char { none, value, taken, exception, cancelled };
@@ -61,14 +91,14 @@ class result : public result_base {
 
     template <class... V>
     void emplace(V&&... value) {
-        ::new (static_cast<void*>(std::addressof(value_))) stored(std::forward<V>(value)...);
+        cell_.construct(std::forward<V>(value)...);
         kind_ = kind::value;
     }
 
     // Destroys what is there.
     void reset() noexcept {
         if (kind_ == kind::value || kind_ == kind::taken) {
-            value_.~stored();
+            cell_.destroy();
         } else if (has_exception()) {
             exception_.~exception_ptr();
         }
@@ -76,8 +106,8 @@ class result : public result_base {
     }
 
     // Requires: a value, not taken.
-    stored& value() noexcept { return value_; }
-    const stored& value() const noexcept { return value_; }
+    stored& value() noexcept { return cell_.get(); }
+    const stored& value() const noexcept { return cell_.get(); }
 
     // The value, moved out; a second call throws. Rethrows an exception as often as it is asked.
     // Throws std::future_error (future_already_retrieved).
@@ -88,9 +118,9 @@ class result : public result_base {
         } else {
             kind_ = kind::taken;
             if constexpr (std::is_reference_v<T>) {
-                return static_cast<T>(*value_);
+                return static_cast<T>(*cell_.get());
             } else {
-                return std::move(value_);
+                return std::move(cell_.get());
             }
         }
     }
@@ -99,7 +129,7 @@ class result : public result_base {
     stored take_stored() {
         check_untaken();
         if constexpr (!std::is_void_v<T>) kind_ = kind::taken;
-        return std::move(value_);
+        return std::move(cell_.get());
     }
 
  private:
@@ -109,9 +139,7 @@ class result : public result_base {
     }
     [[noreturn]] void rethrow_or_complain() const;
 
-    union {
-        stored value_;
-    };
+    value_cell<stored> cell_;
 };
 
 [[noreturn]] void rethrow_result(const result_base& result);

@@ -11,11 +11,14 @@ namespace fiber::engine {
 
 namespace {
 
+// `queued` from the start: the slot is counted as submitted only later, but cancelling it meanwhile harms nobody.
 void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept {
     const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
-    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use, std::memory_order_release);
+    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
+                     std::memory_order_release);
     slot.operations = &operations;
     slot.stack = nullptr;
+    slot.uncancellable_depth = 0;
     slot.ends_cancelled = false;
     slot.ends_failed = false;
     slot.site_file.store(site.file, std::memory_order_relaxed);
@@ -114,17 +117,24 @@ wake_reason wait_until_finished(task_slot& task, nanos deadline, interruptible m
 
 // --- birth ---
 
-task_slot& allocate_task(const task_operations& operations, std::size_t payload, std::uint8_t size, call_site site,
-                         scheduler* home) {
+task_slot* allocate_task(const task_operations& operations, std::uint8_t slot_class, std::uint8_t size,
+                         call_site site) {
     worker* here = worker::current();
-    const std::uint8_t slot_class = slot_class_for(payload);
-    const bool local = here != nullptr && (home == nullptr || &here->home() == home);
-    task_slot& slot = local ? here->take_slot(slot_class) : home->tasks().take(slot_class);
+    if (here == nullptr) [[unlikely]]
+        return nullptr;
+    task_slot& slot = here->take_slot(slot_class);
     prepare(slot, operations, site);
-    scheduler& runs_it = local ? here->home() : *home;
-    slot.stack_size_class = size == runtime_default ? runs_it.settings().default_class : size;
-    slot.uncancellable_depth = 0;
-    slot.id.store(local ? here->next_task_id() : home->next_outside_id(), std::memory_order_relaxed);
+    slot.stack_size_class = size == runtime_default ? here->default_class() : size;
+    slot.id.store(here->next_task_id(), std::memory_order_relaxed);
+    return &slot;
+}
+
+task_slot& allocate_task_for(scheduler& home, const task_operations& operations, std::uint8_t slot_class,
+                             std::uint8_t size, call_site site) {
+    task_slot& slot = home.tasks().take(slot_class);
+    prepare(slot, operations, site);
+    slot.stack_size_class = size == runtime_default ? home.settings().default_class : size;
+    slot.id.store(home.next_outside_id(), std::memory_order_relaxed);
     return slot;
 }
 
@@ -133,7 +143,7 @@ task_slot& allocate_promise(const task_operations& operations, std::size_t paylo
     auto* slot = new (memory) task_slot;
     slot->slot_size_class = heap_slot;
     prepare(*slot, operations, {});
-    slot->state.fetch_or(task_slot::started, std::memory_order_relaxed);
+    slot->state.store(task_slot::in_use | task_slot::started, std::memory_order_relaxed);  // in no queue, ever
     return *slot;
 }
 
@@ -149,10 +159,7 @@ void set_name(task_slot& task, std::string_view name) {
     extras_locked(task)->name = name;
 }
 
-void submit(task_slot& task) noexcept {
-    task.state.store(task.state.load(std::memory_order_relaxed) | task_slot::queued, std::memory_order_relaxed);
-    worker::current()->push_fresh(task);
-}
+void submit(task_slot& task) noexcept { worker::current()->push_fresh(task); }
 
 bool submit_anywhere(task_slot& task) noexcept {
     worker* here = worker::current();
@@ -160,7 +167,6 @@ bool submit_anywhere(task_slot& task) noexcept {
         submit(task);
         return true;
     }
-    task.state.fetch_or(task_slot::queued, std::memory_order_relaxed);
     if (task.pool->home().submit_outside(task) == submit_outside_verdict::accepted) return true;
     task.state.fetch_and(~task_slot::queued, std::memory_order_relaxed);
     return false;
@@ -172,7 +178,7 @@ void finish(task_slot& task) noexcept {
     std::uint64_t seen = task.state.load(std::memory_order_acquire);
     std::uint64_t next = 0;
     do {
-        if (seen & task_slot::has_observers) {
+        if (seen & task_slot::has_observers) [[unlikely]] {
             finish_and_tell(task);
             return release_runner(task);
         }
@@ -262,20 +268,16 @@ class awaiting_scope : cancel_forwarder {
 
 // Waits once, by running the task here or by parking.
 void join_once(task_slot& self, task_slot& task, interruptible mode) noexcept {
-    worker* here = worker::current();
+    if (worker::current()->run_out_of_turn(task, mode)) return;
     if (mode == interruptible::no || !may_be_interrupted(self)) {
-        if (!here->run_out_of_turn(task)) (void)wait_until_finished(task, never, interruptible::no);
-        return;
+        (void)wait_until_finished(task, never, interruptible::no);
+    } else {
+        const awaiting_scope scope(self, task);
+        (void)wait_until_finished(task, never, interruptible::yes);
     }
-    const awaiting_scope scope(self, task);
-    if (!here->run_out_of_turn(task)) (void)wait_until_finished(task, never, interruptible::yes);
 }
 
-}  // namespace
-
-join_verdict join(task_slot& task, interruptible mode) noexcept {
-    worker* here = worker::current();
-    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+__attribute__((noinline)) join_verdict join_slow(task_slot* self, task_slot& task, interruptible mode) noexcept {
     if (self == nullptr) {
         if (!task.is(task_slot::finished)) (void)wait_until_finished(task, never, interruptible::no);
         return join_verdict::finished;
@@ -289,6 +291,19 @@ join_verdict join(task_slot& task, interruptible mode) noexcept {
         if (task.is(task_slot::finished)) return join_verdict::finished;
         join_once(*self, task, mode);
     }
+}
+
+}  // namespace
+
+join_verdict join(task_slot& task, interruptible mode) noexcept {
+    worker* here = worker::current();
+    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    // The common case: nobody cancels the caller, and the task has finished or is called here and now.
+    if (self != nullptr && !self->is(task_slot::cancel_pending)) [[likely]] {
+        if (task.is(task_slot::finished)) return join_verdict::finished;
+        if (here->run_out_of_turn(task, mode) && !self->is(task_slot::cancel_pending)) return join_verdict::finished;
+    }
+    return join_slow(self, task, mode);
 }
 
 // --- cancellation ---

@@ -29,11 +29,14 @@ struct task_extras {
 
 // --- birth ---
 
-// A slot with room for a payload of `payload` bytes (at most largest_payload), for the current scheduler or `home`.
-// Throws std::bad_alloc. Requires: a worker thread if home is nullptr.
-task_slot& allocate_task(const task_operations& operations, std::size_t payload, std::uint8_t size, call_site site,
-                         scheduler* home = nullptr);
-inline constexpr std::uint8_t runtime_default = 0xff;  // as `size`: the runtime's default stack class
+// A slot of a class (slot_class_for(payload size)) for a task of the current scheduler; `size`: a stack_class, or the
+// runtime's default. nullptr on a thread that is no worker. Throws std::bad_alloc.
+inline constexpr std::uint8_t runtime_default = 0xff;
+[[nodiscard]] task_slot* allocate_task(const task_operations& operations, std::uint8_t slot_class, std::uint8_t size,
+                                       call_site site);
+// The same for `home`, from any thread.
+[[nodiscard]] task_slot& allocate_task_for(scheduler& home, const task_operations& operations, std::uint8_t slot_class,
+                                           std::uint8_t size, call_site site);
 // The same from the heap, for promises: any thread, no scheduler, any size.
 task_slot& allocate_promise(const task_operations& operations, std::size_t payload);
 // Undoes an allocation whose payload could not be built.

@@ -101,6 +101,7 @@ struct offload_pool::shared_state {
     char name[12];
 
     std::atomic<std::uint32_t> owners{1};
+    std::atomic<unsigned> names_given{1};
     std::atomic<std::uint32_t> ends{0};  // counts the threads that ended after the stop; shutdown() sleeps on it
     std::mutex first_thread;             // held while a thread is started and there is none; before `lock`
 
@@ -120,7 +121,6 @@ struct offload_pool::shared_state {
     std::size_t idle_count = 0;
     intrusive_list<idle_thread> idle;  // latest first: its caches are warm, and those not needed grow old and end
     nanos start_again_at = 0;          // 0: the last start succeeded
-    unsigned names_given = 0;
     bool has_ended = false;
     pthread_t last_ended{};  // has joined its predecessors, and is joined by its successor or by shutdown()
 };
@@ -135,13 +135,12 @@ void* offload_pool::shared_state::thread_main(void* state) {
 }
 
 void offload_pool::shared_state::serve() noexcept {
-    guard held(lock);
-    coming = false;
     char full_name[16];
-    std::snprintf(full_name, sizeof full_name, "%s-%u", name, ++names_given % 1000);
-    held.unlock();
+    std::snprintf(full_name, sizeof full_name, "%s-%u", name,
+                  names_given.fetch_add(1, std::memory_order_relaxed) % 1000);
     ::pthread_setname_np(::pthread_self(), full_name);
-    held.lock();
+    guard held(lock);
+    coming = false;  // not before it looks at the queue: a job that came in between would start a second thread
     for (;;) {
         if (offload_job* job = dropping ? nullptr : pop_locked()) {
             const next_step step = next_locked();

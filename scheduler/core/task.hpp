@@ -50,6 +50,19 @@ class observer;
 struct fiber_stack;
 struct task_slot;
 
+// Slots come in a few sizes: bytes behind the header. What is larger, the floor above puts on the heap.
+inline constexpr std::size_t slot_payloads[] = {64, 128, 256, 512, 1024};
+inline constexpr std::uint8_t slot_class_count = 5;
+inline constexpr std::size_t largest_payload = slot_payloads[slot_class_count - 1];
+inline constexpr std::uint8_t heap_slot = 0xff;  // slot_size_class of a slot that belongs to no pool
+
+// Requires: payload <= largest_payload.
+constexpr std::uint8_t slot_class_for(std::size_t payload) noexcept {
+    std::uint8_t c = 0;
+    while (slot_payloads[c] < payload) ++c;
+    return c;
+}
+
 // Where in the program a task was spawned. Filled in by the compiler at the call.
 struct call_site {
     const char* file = nullptr;

@@ -68,7 +68,7 @@ void task_pool::spill(task_cache& cache, std::uint8_t size_class) noexcept {
 
 void task_pool::give_back(task_cache& cache) noexcept {
     std::lock_guard guard(lock_);
-    for (std::uint8_t c = 0; c < slot_payloads.size(); ++c) {
+    for (std::uint8_t c = 0; c < slot_class_count; ++c) {
         while (task_slot* slot = cache.take(c)) free_.put(*slot);
     }
 }

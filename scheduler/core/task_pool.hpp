@@ -20,23 +20,13 @@
 
 namespace fiber::engine {
 
-inline constexpr std::array<std::size_t, 5> slot_payloads{64, 128, 256, 512, 1024};  // bytes behind the header
-inline constexpr std::size_t largest_payload = slot_payloads.back();
-inline constexpr std::uint8_t heap_slot = 0xff;  // slot_size_class of a slot that belongs to no pool
-
-constexpr std::uint8_t slot_class_for(std::size_t payload) noexcept {
-    std::uint8_t c = 0;
-    while (slot_payloads[c] < payload) ++c;
-    return c;
-}
-
 // Free slots of one worker, by class; linked through queue_next.
 struct task_cache {
     struct chain {
         task_slot* first = nullptr;
         std::uint32_t count = 0;
     };
-    std::array<chain, slot_payloads.size()> free;
+    std::array<chain, slot_class_count> free;
 
     task_slot* take(std::uint8_t size_class) noexcept {
         chain& slots = free[size_class];

@@ -102,12 +102,21 @@ void worker::park() noexcept {
     leave(self, departure::park);
 }
 
-void worker::yield() noexcept {
-    worker* self = current();
+worker::yield_verdict worker::yield() noexcept {
+    worker* self = this_thread_worker;  // as current(): this function is not inlined either, and reads it once
+    if (self == nullptr || self->task_ == nullptr) [[unlikely]]
+        return yield_verdict::no_fiber;
     task_slot& task = *self->task_;
-    if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
-    if (self->next_.load(std::memory_order_relaxed) == nullptr && self->deque_.size() == 0 && !self->poll()) return;
-    leave(self, departure::yield);
+    const std::uint64_t seen = task.state.load(std::memory_order_relaxed);
+    if ((seen & (task_slot::started | task_slot::cancel_pending)) != task_slot::started) [[unlikely]] {
+        if (seen & task_slot::cancel_pending) return yield_verdict::check;
+        mark_started_out_of_turn(task);
+    }
+    if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
+        leave(self, departure::yield);
+    }
+    return (task.state.load(std::memory_order_relaxed) & task_slot::cancel_pending) ? yield_verdict::check
+                                                                                    : yield_verdict::done;
 }
 
 // The stack to go on from: that of the next parked fiber, or a pooled one in its loop, which gets what is in handed_.
@@ -182,7 +191,7 @@ inline void worker::finish_and_count(task_slot& task) noexcept {
     finished_.store(finished_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
-bool worker::run_out_of_turn(task_slot& task) noexcept {
+bool worker::run_out_of_turn(task_slot& task, interruptible mode) noexcept {
     const auto* frame = static_cast<const std::byte*>(__builtin_frame_address(0));
     const auto left = static_cast<std::size_t>(frame - stack_->bounds.limit);
     if (left < promised_size(task.stack_size_class)) return false;  // deep down the parent parks as usual
@@ -192,6 +201,8 @@ bool worker::run_out_of_turn(task_slot& task) noexcept {
     // cancellations.
     task_slot* parent = task_;
     const exception_globals in_flight = *exceptions_;
+    const bool forwards = mode == interruptible::yes && parent->uncancellable_depth == 0 && in_flight.uncaught == 0;
+    if (forwards) parent->awaiting.store(reinterpret_cast<std::uintptr_t>(&task), std::memory_order_release);
     if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
         *exceptions_ = {};
     task_ = &task;
@@ -200,6 +211,7 @@ bool worker::run_out_of_turn(task_slot& task) noexcept {
     self->task_ = parent;
     if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
         *self->exceptions_ = in_flight;
+    if (forwards) parent->awaiting.store(0, std::memory_order_release);
     self->finish_and_count(task);
     return true;
 }

@@ -59,6 +59,7 @@ class alignas(cache_line) worker {
     const stack_view& stack_bounds() const noexcept { return stack_->bounds; }
     exception_globals& exceptions() const noexcept { return *exceptions_; }
     unsigned index() const noexcept { return index_; }
+    stack_class default_class() const noexcept { return default_class_; }
 
     // A free slot with the payload room of `size_class`. Throws std::bad_alloc.
     task_slot& take_slot(std::uint8_t size_class);
@@ -69,13 +70,15 @@ class alignas(cache_line) worker {
 
     // Join by claim: takes a fresh task out of the queues and calls it on the running task's stack. false: it could not
     // be had or there is too little stack left, and nothing has happened.
-    bool run_out_of_turn(task_slot& task) noexcept;
+    // While it lasts, a cancellation of the caller goes to the child, if `mode` lets it.
+    bool run_out_of_turn(task_slot& task, interruptible mode) noexcept;
 
     // Parks the running task, whose park state has an open wait. Returns when it was made runnable and its turn came.
     static void park() noexcept;
 
-    // Goes to the end of the queue. One turn.
-    static void yield() noexcept;
+    // Goes to the end of the queue: one turn. `check`: a cancellation may be pending, before or after.
+    enum class yield_verdict : std::uint8_t { done, check, no_fiber };
+    static yield_verdict yield() noexcept;
 
     timer_queue& timers() noexcept { return timers_; }
     void arm(timer& node, nanos deadline) noexcept;
