@@ -73,6 +73,7 @@ class Run:
     figures: dict = field(default_factory=dict)
     configurations: dict = field(default_factory=dict)
     machine: dict = field(default_factory=dict)
+    cpu_time: bool = False  # one worker's times are CPU times
     harness: float = 0.0  # ns per operation of an empty loop
 
     def get(self, case, metric, workers, system):
@@ -92,7 +93,16 @@ class Run:
                        if figure.error})
 
 
-def _add_row(run, row):
+def _cpu_time(row):
+    """CPU time of the whole process per operation, in ns; None where it was not taken or means nothing."""
+    if "cpu_ns" in row:
+        return row["cpu_ns"]
+    if row.get("name", "").endswith("/process_time/real_time"):
+        return row["cpu_time"] * NANOSECONDS[row["time_unit"]]
+    return None
+
+
+def _add_row(run, row, use_cpu=False):
     match = re.match(r"([^/]+)/([^/]+)/workers:(\d+)", row["run_name"])
     if not match or row.get("run_type") != "iteration":
         return
@@ -107,14 +117,18 @@ def _add_row(run, row):
         if row.get("error_occurred"):
             figure.error = row.get("error_message", "failed")
         elif metric == "time":
-            figure.values.append(row["real_time"] * NANOSECONDS[row["time_unit"]])
+            cpu = _cpu_time(row) if use_cpu and workers == 1 else None
+            figure.values.append(row["real_time"] * NANOSECONDS[row["time_unit"]] if cpu is None else cpu)
         elif metric in row:
             figure.values.append(row[metric] * SCALE[unit])
 
 
-def load(paths):
-    """Reads result files in order; an unreadable one is skipped, since its run has been reported as failed."""
-    run = Run()
+def load(paths, use_cpu=False):
+    """Reads result files in order; an unreadable one is skipped, since its run has been reported as failed.
+
+    use_cpu: what ran on one CPU and never waited is given in CPU time, for a machine that is busy with other things.
+    """
+    run = Run(cpu_time=use_cpu)
     for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
@@ -127,7 +141,7 @@ def load(paths):
             else:
                 run.machine[key] = value
         for row in document.get("benchmarks", []):
-            _add_row(run, row)
+            _add_row(run, row, use_cpu)
     return run
 
 

@@ -20,9 +20,10 @@ def main():
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true", help="compare with targets.json, too")
+    parser.add_argument("--cpu", action="store_true", help="CPU instead of wall time for one worker's figures")
     arguments = parser.parse_args()
 
-    run = figures.load(arguments.results)
+    run = figures.load(arguments.results, arguments.cpu)
     if arguments.failures and arguments.failures.exists():
         figures.add_failures(run, arguments.failures.read_text().splitlines())
     if not run.figures:

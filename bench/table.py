@@ -96,6 +96,8 @@ def notes(run):
     out = ["Medians; ± is half of the range of all repetitions. W: workers, and CPUs each system may use. ratio: threads/fibers.",
            f"The measuring loop itself costs {run.harness:.1f} ns per operation, contained in every figure.",
            "Threads: fib(13); skynet with 1,000 leaves, times 1,000; 2,000 threads in yield_many and gather; 10,000 parked."]
+    if run.cpu_time:
+        out.append("W = 1: CPU time of the process instead of wall time, where the case does not sleep.")
     cpus, mhz, load = (run.machine.get(k) for k in ("num_cpus", "mhz_per_cpu", "load_avg"))
     if cpus:
         out.append(f"Machine: {cpus} CPUs, {mhz} MHz, load {load[0]:.1f}" if load else f"Machine: {cpus} CPUs")

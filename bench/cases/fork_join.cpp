@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "bench/harness/process.hpp"
 #include "bench/harness/registry.hpp"
-#include "bench/harness/statistics.hpp"
 #include "bench/peers/systems.hpp"
 
 namespace bench::fork_join_case {
@@ -108,9 +108,9 @@ const bool skynet_added = add<fibers, threads, boost_fibers, tbb_tasks>(
         const std::int64_t leaves = leaves_of<System>;
         System::run(workers, [&] {
             for (auto _ : state) {
-                const auto start = steady::now();
+                const stopwatch watch;
                 expect(skynet<System>(0, leaves) == leaves * (leaves - 1) / 2);
-                state.SetIterationTime(seconds_since(start) * (1e6 / static_cast<double>(leaves)));
+                watch.finish(state, static_cast<double>(leaves) * 1e-6);
             }
         });
     });

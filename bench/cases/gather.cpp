@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "bench/harness/process.hpp"
 #include "bench/harness/registry.hpp"
-#include "bench/harness/statistics.hpp"
 #include "bench/peers/systems.hpp"
 
 namespace bench::gather_case {
@@ -32,9 +32,9 @@ const bool added =
         System::run(workers, [&] {
             gather_sleepers<System>(count);
             for (auto _ : state) {
-                const auto start = steady::now();
+                const stopwatch watch;
                 gather_sleepers<System>(count);
-                state.SetIterationTime(seconds_since(start) / count);
+                watch.finish(state, count);
             }
         });
     });

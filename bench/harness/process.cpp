@@ -62,6 +62,13 @@ double process_cpu_seconds(pid_t process) {
     return seconds(t);
 }
 
+void stopwatch::finish(benchmark::State& state, double operations) const {
+    const double cpu = process_cpu_seconds() - cpu_;
+    const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - wall_;
+    state.SetIterationTime(wall.count() / operations);
+    state.counters["cpu_ns"] = cpu / operations * 1e9;
+}
+
 std::int64_t voluntary_switches(pid_t process) {
     std::int64_t sum = 0;
     for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task"))

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <benchmark/benchmark.h>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -27,6 +28,19 @@ double process_cpu_seconds(pid_t process);
 
 // Times that a thread of the process went to sleep and was woken again, over all threads that still exist.
 std::int64_t voluntary_switches(pid_t process);
+
+// Wall and CPU time since its construction, for cases that use their own clock.
+class stopwatch {
+ public:
+    stopwatch() : wall_(std::chrono::steady_clock::now()), cpu_(process_cpu_seconds()) {}
+
+    // Ends the iteration of `state`: so much time for `operations`, as its time and as counter cpu_ns.
+    void finish(benchmark::State& state, double operations) const;
+
+ private:
+    std::chrono::steady_clock::time_point wall_;
+    double cpu_;
+};
 
 using figures = std::map<std::string, double>;
 

@@ -30,11 +30,11 @@ def case(function):
 async def per_operation(n, batch, at_least=0.03):
     """Seconds per operation of a batch of n, after one warm-up."""
     await batch()
-    count, start = 0, time.perf_counter()
+    count, start, cpu = 0, time.perf_counter(), cpu_seconds()
     while count == 0 or time.perf_counter() - start < at_least:
         await batch()
         count += n
-    return {"time": (time.perf_counter() - start) / count}
+    return {"time": (time.perf_counter() - start) / count, "cpu_ns": (cpu_seconds() - cpu) / count * 1e9}
 
 
 def process_number(key, pid="self"):
@@ -85,12 +85,13 @@ async def yield_many():
     async def all_yields():
         tasks = [asyncio.create_task(spin()) for _ in range(10_000)]
         await asyncio.sleep(0)  # all have started and yielded once
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_seconds()
         for task in tasks:
             await task
-        return (time.perf_counter() - start) / (10_000 * 19)
+        seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
+        return {"time": seconds / (10_000 * 19), "cpu_ns": cpu / (10_000 * 19) * 1e9}
 
-    return {"time": await all_yields()}
+    return await all_yields()
 
 
 @case
@@ -117,9 +118,9 @@ async def gather():
     async def sleepers():
         await asyncio.gather(*(asyncio.sleep(0.001) for _ in range(100_000)))
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_seconds()
     await sleepers()
-    return {"time": (time.perf_counter() - start) / 100_000}
+    return {"time": (time.perf_counter() - start) / 100_000, "cpu_ns": (cpu_seconds() - cpu) / 100_000 * 1e9}
 
 
 async def last_storm(count, storms):

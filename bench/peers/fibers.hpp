@@ -19,7 +19,7 @@ struct fibers {
     template <class F>
     static void run(int workers, F&& f, int cpus = 0) {
         affinity on(cpus > 0 ? cpus : workers);
-        fiber::run({.workers = workers}, std::forward<F>(f));
+        fiber::run({.workers = static_cast<unsigned>(workers)}, std::forward<F>(f));
     }
     template <class F>
     static auto spawn(F&& f) {

@@ -64,23 +64,23 @@ func yieldMany() figures {
 	var started, begun int32
 	left := int32(count)
 	var begin time.Time
-	var seconds float64
+	var seconds, cpu float64
 	together(count, func(int) {
 		atomic.AddInt32(&started, 1)
 		for atomic.LoadInt32(&started) < count {
 			runtime.Gosched()
 		}
 		if atomic.SwapInt32(&begun, 1) == 0 {
-			begin = time.Now()
+			begin, cpu = time.Now(), cpuSeconds(0)
 		}
 		for t := 0; t < turns; t++ {
 			runtime.Gosched()
 		}
 		if atomic.AddInt32(&left, -1) == 0 {
-			seconds = time.Since(begin).Seconds()
+			seconds, cpu = time.Since(begin).Seconds(), cpuSeconds(0)-cpu
 		}
 	})
-	return figures{"time": seconds / (count * turns)}
+	return figures{"time": seconds / (count * turns), "cpu_ns": cpu / (count * turns) * 1e9}
 }
 
 func spawnOne() {
@@ -128,19 +128,19 @@ func skynet(result chan int, number, leaves int) {
 
 func skynetTree() figures {
 	result := make(chan int, 1)
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds(0)
 	skynet(result, 0, 1_000_000)
 	expect(<-result == 499_999_500_000)
-	return figures{"time": time.Since(start).Seconds()}
+	return figures{"time": time.Since(start).Seconds(), "cpu_ns": (cpuSeconds(0) - cpu) * 1e9}
 }
 
 func gather() figures {
 	const count = 100_000
 	sleepers := func() { together(count, func(int) { time.Sleep(time.Millisecond) }) }
 	sleepers()
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds(0)
 	sleepers()
-	return figures{"time": time.Since(start).Seconds() / count}
+	return figures{"time": time.Since(start).Seconds() / count, "cpu_ns": (cpuSeconds(0) - cpu) / count * 1e9}
 }
 
 // lastStorm is the last of `storms` storms; `figure` times `scale` is its time in seconds.

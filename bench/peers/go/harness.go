@@ -38,12 +38,13 @@ func perOperation(n int, batch func()) func() figures {
 	return func() figures {
 		batch()
 		count := 0
-		start := time.Now()
+		start, cpu := time.Now(), cpuSeconds(0)
 		for count == 0 || time.Since(start) < 30*time.Millisecond {
 			batch()
 			count += n
 		}
-		return figures{"time": time.Since(start).Seconds() / float64(count)}
+		n := float64(count)
+		return figures{"time": time.Since(start).Seconds() / n, "cpu_ns": (cpuSeconds(0) - cpu) / n * 1e9}
 	}
 }
 
