@@ -10,12 +10,12 @@ def _three_digits(value):
 
 
 def quantity(value, unit):
-    """A figure in the unit that suits it: 1234 ns -> 1.23 us."""
+    """A figure in the unit that suits it: 1234 ns -> 1.23 µs."""
     if unit == "1":
         return f"{value:.0f}"
     if value == 0:
         return "0"
-    steps = [(1024**2, "MiB"), (1024, "KiB"), (1, "B")] if unit == "B" else [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")]
+    steps = [(1024**2, "MiB"), (1024, "KiB"), (1, "B")] if unit == "B" else [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns")]
     size, name = next(((s, n) for s, n in steps if value >= s), steps[-1])
     return f"{_three_digits(value / size)} {name}"
 
@@ -34,12 +34,12 @@ def ratio(ours, theirs):
     return theirs.median / ours.median if ours.median else float("inf")
 
 
-def _ratio_text(value):
+def ratio_text(value):
     if value is None:
         return "equal"
     if value == float("inf"):
         return "none of it"
-    return f"{value:,.0f} x" if value >= 99.5 else f"{value:.3g} x"
+    return f"{value:,.0f} ×" if value >= 99.5 else f"{value:.3g} ×" if value >= 1 else f"{value:.2g} ×"
 
 
 def rows(run):
@@ -75,10 +75,10 @@ def text(run):
         for worst, workers, label, unit, found, rival in group:
             line = [label, str(workers), *(_cell(found.get(s), unit) for s in systems)]
             both = "fiber" in found and "thread" in found
-            line.append(_ratio_text(ratio(found["fiber"], found["thread"])) if both else "-")
+            line.append(ratio_text(ratio(found["fiber"], found["thread"])) if both else "-")
             line += [_cell(found.get(s), unit) for s in peers + limits]
             if peers:
-                line.append(f"{_ratio_text(worst)} {NAMES[rival]}" if rival else "-")
+                line.append(f"{ratio_text(worst)} {NAMES[rival]}" if rival else "-")
             lines.append(line)
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
     align = lambda line: "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths)))
