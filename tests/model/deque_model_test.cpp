@@ -49,7 +49,8 @@ struct stage {
     void run_if(bool removed, item* one) {
         if (removed) one->run();
     }
-    item* newest() { return &items[pushed == 0 ? 0 : pushed - 1]; }
+    // nullptr when nothing was pushed so long ago.
+    item* pushed_before_last(std::size_t ago) { return pushed > ago ? &items[pushed - 1 - ago] : nullptr; }
 
     // Outside the threads.
     void check_each_left_once() {
@@ -66,11 +67,12 @@ struct stage {
 };
 
 // What the owner does, one letter each.
-//   u push   o pop   O pop_if(the newest)   t take   T take_if(what peek_top sees)
+//   u push   o pop   O pop_if(the newest)   t take   T take_if(what peek_top sees)   R, r remove_recent (the second,
+//   third last that was pushed)
 template <template <class> class Atomic>
 void own(stage<Atomic>& all, const std::string& script) {
     for (const char letter : script) {
-        item* hint = nullptr;
+        item* one = nullptr;
         switch (letter) {
             case 'u':
                 all.push();
@@ -79,14 +81,20 @@ void own(stage<Atomic>& all, const std::string& script) {
                 all.run(all.shared.pop());
                 break;
             case 'O':
-                all.run_if(all.shared.pop_if(all.newest()), all.newest());
+                one = all.pushed_before_last(0);
+                if (one != nullptr) all.run_if(all.shared.pop_if(one), one);
+                break;
+            case 'R':
+            case 'r':
+                one = all.pushed_before_last(letter == 'R' ? 1 : 2);
+                if (one != nullptr) all.run_if(all.shared.remove_recent(one), one);
                 break;
             case 't':
                 all.run(all.shared.take());
                 break;
             case 'T':
-                hint = all.shared.peek_top();
-                if (hint != nullptr) all.run_if(all.shared.take_if(hint), hint);
+                one = all.shared.peek_top();
+                if (one != nullptr) all.run_if(all.shared.take_if(one), one);
                 break;
         }
     }
@@ -198,8 +206,16 @@ TEST_CASE("two thieves") {
     model::must_pass(model::explore({.stores = memory::pso}, robbery("uuuoo", 1, {1, 1})));
 }
 
+TEST_CASE("an entry is removed from the middle while thieves come from the top") {
+    model::must_pass(model::explore(robbery("uuR", 2, {2})));
+    model::must_pass(model::explore(robbery("uuuRoo", 2, {3})));
+    model::must_pass(model::explore(robbery("uuurRo", 2, {2})));
+    model::must_pass(model::explore(robbery("uuRut", 2, {1, 1})));
+    model::must_pass(model::explore({.stores = memory::pso}, robbery("uuurot", 1, {2})));
+}
+
 TEST_CASE("every sequence of five owner's operations against a thief who comes twice") {
-    constexpr const char* letters = "uoOtT";
+    constexpr const char* letters = "uoOTR";
     std::size_t states = 0;
     for (unsigned number = 0; number < 5 * 5 * 5 * 5; ++number) {
         std::string script = "u";
@@ -220,6 +236,9 @@ TEST_CASE("steal_half: the rest goes through the thief's own deque, from which o
 TEST_CASE("a deque that lacks one order is found") {
     SUBCASE("P2: the owner's look at top overtakes its claim") {
         model::must_fail(model::explore(robbery<release_for_seq_cst>("uuoo", 2, {2})));
+    }
+    SUBCASE("P7: so does its look before it moves entries") {
+        model::must_fail(model::explore(robbery<release_for_seq_cst>("uuuR", 2, {2})));
     }
     SUBCASE("P1: bottom is no release") { model::must_fail(model::explore(robbery<relaxed_stores>("u", 2, {1}))); }
     SUBCASE("P1: the thief does not acquire") { model::must_fail(model::explore(robbery<relaxed_loads>("u", 2, {1}))); }

@@ -290,7 +290,7 @@ void execution::pause_before(operation next, const cell* where) {
     current_->where = where;
     if (draining_) {
         flush_all(*current_);
-        if (can_run(*current_) && ++drained_ < how_.most_steps) return;
+        if (++drained_ < how_.most_steps && outside([&, self = current_] { return can_run(*self); })) return;
     }
     current_->runner->leave();
 }
@@ -371,7 +371,7 @@ void execution::wait_until(const std::function<bool()>& condition) {
 std::uint64_t execution::atomically(const std::function<std::uint64_t()>& action) {
     if (current_ == nullptr) return action();
     pause_before(operation::atomically, nullptr);
-    const std::uint64_t result = action();
+    const std::uint64_t result = outside(action);
     observe(result);
     if (tracing_) note(*current_, "looks", nullptr, std::to_string(static_cast<std::int64_t>(result)));
     return result;

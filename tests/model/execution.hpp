@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/model/body_runner.hpp"
@@ -135,6 +136,15 @@ class execution {
     void flush(virtual_thread& thread, unsigned slot);
     void flush_all(virtual_thread& thread);
     effect effect_of(step which) const noexcept;
+
+    // Calls it as the explorer would: its loads are no steps, and see memory.
+    template <class F>
+    auto outside(const F& look) {
+        virtual_thread* const caller = std::exchange(current_, nullptr);
+        const auto result = look();
+        current_ = caller;
+        return result;
+    }
 
     void pause_before(operation next, const detail::cell* where);
     void observe(std::uint64_t what) noexcept { current_->history = mix(current_->history, what); }

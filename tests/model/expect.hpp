@@ -11,7 +11,7 @@ namespace model {
 inline void must_pass(const report& result) { CHECK_MESSAGE(result.passed(), result.text()); }
 
 // `words`: part of what the failure must say.
-inline void must_fail(const report& result, const char* words = "") {
+inline void must_fail(const report& result, const std::string& words = "") {
     CHECK_MESSAGE(result.failed(), result.text());
     CHECK_MESSAGE(result.failure.find(words) != std::string::npos, "not \"" << words << "\" but: " << result.text());
 }

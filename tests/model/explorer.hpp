@@ -236,14 +236,14 @@ class spin_lock {
     detail::cell held_{detail::identity::moment};
 };
 
-// Lets the calling thread go on once the condition holds. The condition peek()s, and has no side effects.
+// Lets the calling thread go on once the condition holds. In a condition a load is a peek(); it has no side effects.
 // Whoever would spin on a load waits with this, or the exploration never ends.
 inline void wait_until(const std::function<bool()>& condition) { detail::wait_until(condition); }
 
 // What a futex is to the threads that sleep on it, without spurious returns. A wake reaches all that sleep.
 class sleepers {
  public:
-    // One step, as in the kernel: looks whether `still` (peek()s) holds, and if so sleeps until the next wake().
+    // One step, as in the kernel: looks whether `still` holds, and if so sleeps until the next wake().
     void sleep_while(const std::function<bool()>& still) {
         const std::uint64_t before = detail::atomically([&] { return still() ? wakes_.peek() : awake; });
         if (before != awake) detail::wait_until([&] { return wakes_.peek() != before; });

@@ -102,6 +102,28 @@ TEST_CASE("what an empty deque's slots still hold is no entry") {
     }
 }
 
+TEST_CASE("remove_recent takes an entry out of the middle and keeps the order of the others") {
+    for (const sharing mode : both_modes) {
+        for (std::size_t removed = 0; removed < 6; ++removed) {
+            auto items = make_items(7);
+            deque d(mode, 8);
+            for (std::size_t i = 0; i < 6; ++i) d.push(&items[i]);
+            CHECK_FALSE(d.remove_recent(&items[6]));
+            CHECK(d.size() == 6);
+            // At the very top thieves may already be at it: the owner uses take_if() there.
+            const bool possible = mode == sharing::one_worker || removed > 0;
+            CHECK(d.remove_recent(&items[removed]) == possible);
+            CHECK(d.size() == (possible ? 5 : 6));
+            CHECK_FALSE((possible && d.remove_recent(&items[removed])));
+            for (std::size_t i = 0; i < 6; ++i) {
+                if (!possible || i != removed) CHECK(d.take() == &items[i]);
+            }
+            CHECK(d.empty());
+            CHECK_FALSE(d.remove_recent(&items[0]));
+        }
+    }
+}
+
 TEST_CASE("indices wrap around a ring of 8 without growing it or losing order") {
     for (const sharing mode : both_modes) {
         auto items = make_items(1000);
