@@ -175,7 +175,7 @@ TEST_CASE("offload_pool: when a further thread cannot be started, jobs wait for 
     start_fails = true;
     call first, second;
     submit(pool, first);
-    CHECK(starts == 2);
+    CHECK(starts >= 2);  // more on a machine so slow that the pause after the failure was over at once
     CHECK(pool.statistics().threads == 1);
     submit(pool, second);
     CHECK(pool.statistics().queued == 2);
@@ -195,7 +195,7 @@ TEST_CASE("offload_pool: the only thread does not end while the start of another
     starts = 0;
     const auto start_slowly = [](pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
                                  void* argument) {
-        if (++starts == 1) return ::pthread_create(thread, attributes, function, argument);
+        if (++starts != 2) return ::pthread_create(thread, attributes, function, argument);
         leave->open();
         poll([] { return first->ran == 1; });
         const nanos long_enough = monotonic_now() + 30 * ms;  // for a thread to end, if it did so wrongly
@@ -218,7 +218,7 @@ TEST_CASE("offload_pool: the only thread does not end while the start of another
     entered.pass();
     submit(slow, waits);
     poll([&] { return comes_late.ran == 1; });
-    CHECK(starts == 2);
+    CHECK(starts >= 2);
 }
 
 TEST_CASE("offload_pool: after a failed start it tries again, though not with every call") {

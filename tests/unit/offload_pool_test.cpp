@@ -33,6 +33,18 @@ TEST_CASE("offload_pool: no thread before the first job, and one thread serves j
     CHECK(where.front() != std::this_thread::get_id());
 }
 
+// A new thread said that it had arrived, and named itself before it looked at the queue: the very job for which it had
+// been started met a pool with nobody on the way, and started a second thread.
+TEST_CASE("offload_pool: one job starts one thread") {
+    for (int i = 0; i < 200; ++i) {
+        offload_pool pool(with_threads(4));
+        call job;
+        submit(pool, job);
+        poll([&] { return job.ran == 1; });
+        CHECK(pool.statistics().threads == 1);
+    }
+}
+
 TEST_CASE("offload_pool: grows while all threads are busy, up to its limit") {
     offload_pool pool(with_threads(3));
     gate leave;
