@@ -75,6 +75,7 @@ class Run:
     machine: dict = field(default_factory=dict)
     cpu_time: bool = False  # one worker's times are CPU times
     harness: float = 0.0  # ns per operation of an empty loop
+    lost_cpu: list = field(default_factory=list)  # shares of the CPU that a loop which never waits did not get
 
     def get(self, case, metric, workers, system):
         """The figure, or None if it was not measured or failed."""
@@ -107,8 +108,10 @@ def _add_row(run, row, use_cpu=False):
     if not match or row.get("run_type") != "iteration":
         return
     case, system, workers = match[1], match[2], int(match[3])
+    if system in ("loop", "raw") and row.get("real_time"):
+        run.lost_cpu.append(1 - row["cpu_time"] / row["real_time"])
     if case == "harness":
-        run.harness = row["real_time"]
+        run.harness = row["cpu_time"]
         return
     for metric_case, metric, unit, _ in METRICS:
         if metric_case != case:

@@ -15,7 +15,8 @@ def quantity(value, unit):
         return f"{value:.0f}"
     if value == 0:
         return "0"
-    steps = [(1024**2, "MiB"), (1024, "KiB"), (1, "B")] if unit == "B" else [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns")]
+    times = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns")]
+    steps = [(1024**2, "MiB"), (1024, "KiB"), (1, "B")] if unit == "B" else times
     size, name = next(((s, n) for s, n in steps if value >= s), steps[-1])
     return f"{_three_digits(value / size)} {name}"
 
@@ -43,7 +44,7 @@ def ratio_text(value):
 
 
 def rows(run):
-    """[(worst ratio or None, workers, label, unit, {system: figure}, worst rival)], losses first, then as in METRICS."""
+    """[(ratio to the best rival or None, workers, label, unit, {system: figure}, that rival)] of losses and of the rest."""
     result = []
     for case, metric, unit, label in METRICS:
         for workers in run.worker_counts():
@@ -93,16 +94,17 @@ def text(run):
 
 def notes(run):
     """How to read the table, what was not measured, and how each system was configured."""
-    out = ["Medians; ± is half of the range of all repetitions. W: workers, and CPUs each system may use. ratio: threads/fibers.",
+    out = ["Medians; ± is half of the range of all repetitions. W: workers, and CPUs that each system may use.",
+           "ratio: how many times longer (larger) threads are; against the best rival: the same for the best of all others.",
            f"The measuring loop itself costs {run.harness:.1f} ns per operation, contained in every figure.",
-           "Threads: fib(13); skynet with 1,000 leaves, times 1,000; 2,000 threads in yield_many and gather; 10,000 parked."]
+           "Threads: fib(13); skynet with 1,000 leaves, times 1,000; 2,000 in yield_many and gather; 10,000 parked."]
     if run.cpu_time:
         out.append("W = 1: CPU time of the process instead of wall time, where the case does not sleep.")
-    cpus, mhz, load = (run.machine.get(k) for k in ("num_cpus", "mhz_per_cpu", "load_avg"))
-    if cpus:
-        out.append(f"Machine: {cpus} CPUs, {mhz} MHz, load {load[0]:.1f}" if load else f"Machine: {cpus} CPUs")
-        if load and load[0] > 0.5:
-            out[-1] += " - other programs were running: look at the spread"
+    if run.machine:
+        out.append("Machine: {num_cpus} CPUs, {mhz_per_cpu} MHz".format_map(run.machine))
+    lost = sum(run.lost_cpu) / len(run.lost_cpu) if run.lost_cpu else 0
+    if lost > 0.05:
+        out.append(f"OTHER PROGRAMS took {lost:.0%} of the CPU: wall times are too long, look at the spread, or use --cpu.")
     out += [f"{NAMES.get(s, s)}: {c}" for s, c in run.configurations.items() if s in run.systems()]
     out += [f"FAILED {name}: {error}" for name, error in run.errors()]
     return "\n".join(out)
