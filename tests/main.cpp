@@ -6,7 +6,8 @@
 // FIBER_TEST_SEED=number   replays a run (see seed.hpp)
 // FIBER_TEST_TIMEOUT=s     see watchdog.hpp
 //
-// Crashes are left to the library's own handler and to the sanitizers: doctest installs none.
+// doctest installs no signal handlers here: crashes belong to the library's own handler, to the sanitizers, and to
+// crash.hpp.
 #define DOCTEST_CONFIG_IMPLEMENT
 #define DOCTEST_CONFIG_NO_POSIX_SIGNALS
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <random>
 #include <string>
 
+#include "tests/support/crash.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -96,6 +98,7 @@ std::uint64_t fiber_test::seed() noexcept {
 int main(int argc, char** argv) {
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     std::printf("FIBER_TEST_SEED=%llu\n", static_cast<unsigned long long>(fiber_test::seed()));
+    fiber_test::install_crash_handler();
     doctest::Context context(argc, argv);
     fiber_test::start_watchdog();
     return context.run();

@@ -16,6 +16,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include "tests/support/crash.hpp"
+
 namespace fiber_test {
 
 namespace {
@@ -39,11 +41,9 @@ watch& the_watch() {
 
 std::atomic<bool> trace_finished{false};
 
-// Runs on the thread in question, in whatever code it was. What backtrace() does there is not promised to be safe; the
-// process is about to abort anyway.
+// Runs on the thread in question, in whatever code it was.
 void print_own_trace(int) {
-    void* frames[48];
-    ::backtrace_symbols_fd(frames, ::backtrace(frames, 48), STDERR_FILENO);
+    print_stack();
     trace_finished.store(true, std::memory_order_release);  // with the acquire load in print_trace_of
 }
 
