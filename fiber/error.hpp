@@ -32,6 +32,18 @@ class start_error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// A queue was shut down: it takes nothing more, and has nothing more to give. asyncio's QueueShutDown.
+class queue_shutdown : public std::runtime_error {
+ public:
+    using std::runtime_error::runtime_error;
+};
+
+// select() took an on_push on a channel that is closed, and its callable takes no bool that could say so.
+class channel_closed : public std::runtime_error {
+ public:
+    using std::runtime_error::runtime_error;
+};
+
 // asyncio's TimeoutError.
 class timeout_error : public std::runtime_error {
  public:
