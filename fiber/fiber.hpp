@@ -1,14 +1,23 @@
 // Everything. One header for each subject stands beside this one.
 #pragma once
 
+#include "fiber/barrier.hpp"
 #include "fiber/cancelled.hpp"
+#include "fiber/condition_variable.hpp"
 #include "fiber/error.hpp"
+#include "fiber/event.hpp"
 #include "fiber/future.hpp"
 #include "fiber/gather.hpp"
 #include "fiber/introspect.hpp"
+#include "fiber/latch.hpp"
+#include "fiber/mutex.hpp"
 #include "fiber/offload.hpp"
+#include "fiber/once.hpp"
 #include "fiber/outcome.hpp"
+#include "fiber/recursive_mutex.hpp"
 #include "fiber/run.hpp"
+#include "fiber/semaphore.hpp"
+#include "fiber/shared_mutex.hpp"
 #include "fiber/sleep.hpp"
 #include "fiber/task.hpp"
 #include "fiber/this_fiber.hpp"

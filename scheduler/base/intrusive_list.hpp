@@ -10,7 +10,7 @@ namespace fiber::engine {
 
 class list_node {
  public:
-    list_node() = default;
+    constexpr list_node() noexcept = default;
     list_node(const list_node&) = delete;
     list_node& operator=(const list_node&) = delete;
 
@@ -35,7 +35,7 @@ class list_node {
 template <class T>
 class intrusive_list {
  public:
-    intrusive_list() noexcept { clear(); }
+    constexpr intrusive_list() noexcept { clear(); }
     intrusive_list(const intrusive_list&) = delete;
     intrusive_list& operator=(const intrusive_list&) = delete;
 
@@ -74,7 +74,7 @@ class intrusive_list {
     }
 
  private:
-    void clear() noexcept { ring_.prev_ = ring_.next_ = &ring_; }
+    constexpr void clear() noexcept { ring_.prev_ = ring_.next_ = &ring_; }
 
     static void insert_before(list_node& at, T& element) noexcept {
         list_node& node = element;

@@ -118,6 +118,9 @@ enum class wait_verdict : std::uint8_t { notified, timed_out, cancelled };
 // A FIFO of waiters, guarded by its primitive's lock. The lock is any with lock()/unlock().
 class wait_queue {
  public:
+    constexpr wait_queue() noexcept = default;
+    ~wait_queue() { FIBER_ASSERT(waiters_.empty()); }  // somebody waits for what is being destroyed
+
     bool empty() const noexcept { return waiters_.empty(); }
 
     // Parks the caller at the end of the queue. Called with the lock held, returns with it released. `handed`, if
@@ -142,11 +145,21 @@ class wait_queue {
                                                   : wait_verdict::cancelled;
     }
 
+    // The first in the queue, who may have timed out already; nullptr: nobody. Requires: the lock is held.
+    waiter* first_locked() const noexcept { return waiters_.empty() ? nullptr : &waiters_.front(); }
+
+    // Takes it out of the queue. true: it is claimed, and the caller owes it complete(), after unlocking. false: it has
+    // timed out. Requires: the lock is held, it stands in this queue.
+    [[nodiscard]] bool claim_locked(waiter& waiting) noexcept {
+        waiting.unlink();
+        return waiting.claim(wake_reason::notified);
+    }
+
     // Claims the first waiter that is still to be had. nullptr: nobody. The caller owes it complete(), after unlocking.
     // Requires: the lock is held.
     [[nodiscard]] waiter* claim_first_locked() noexcept {
-        while (waiter* first = waiters_.pop_front()) {
-            if (first->claim(wake_reason::notified)) return first;
+        while (waiter* first = first_locked()) {
+            if (claim_locked(*first)) return first;
         }
         return nullptr;
     }
