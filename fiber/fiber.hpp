@@ -3,6 +3,7 @@
 
 #include "fiber/barrier.hpp"
 #include "fiber/cancelled.hpp"
+#include "fiber/channel.hpp"
 #include "fiber/condition_variable.hpp"
 #include "fiber/error.hpp"
 #include "fiber/event.hpp"
@@ -14,8 +15,10 @@
 #include "fiber/offload.hpp"
 #include "fiber/once.hpp"
 #include "fiber/outcome.hpp"
+#include "fiber/queue.hpp"
 #include "fiber/recursive_mutex.hpp"
 #include "fiber/run.hpp"
+#include "fiber/select.hpp"
 #include "fiber/semaphore.hpp"
 #include "fiber/shared_mutex.hpp"
 #include "fiber/sleep.hpp"
