@@ -12,7 +12,12 @@ void throw_already_retrieved() { throw std::future_error(std::future_errc::futur
 void throw_already_satisfied() { throw std::future_error(std::future_errc::promise_already_satisfied); }
 
 void set_broken_promise(engine::task_slot& slot, result_base& result) noexcept {
-    result.set_exception(slot, std::make_exception_ptr(std::future_error(std::future_errc::broken_promise)));
+    try {
+        throw std::future_error(std::future_errc::broken_promise);
+    } catch (...) {
+        result.set_exception(slot, std::current_exception());  // or std::bad_alloc, if there is no memory for the words
+    }
+    slot.state.fetch_or(engine::task_slot::retrieved, std::memory_order_relaxed);  // nobody failed: not to be reported
 }
 
 std::exception_ptr require_exception(std::exception_ptr error) {

@@ -43,6 +43,8 @@ class gathering : engine::cancel_forwarder {
     }
 
     bool was_cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
+    // Requires: the wait is over.
+    const std::string& message() const noexcept { return message_; }
     // The first that failed; nullptr if none.
     task_slot* first_failure() const noexcept { return failure_.load(std::memory_order_acquire); }
 
@@ -112,10 +114,20 @@ class gathering : engine::cancel_forwarder {
     }
 
     bool cancel_children(const char* message) noexcept {
+        if (message != nullptr) keep_message(message);
         cancelled_.store(true, std::memory_order_release);
         bool any = false;
         for (std::size_t i = 0; i < count_; ++i) any |= engine::cancel(*children_[i], message);
         return any;
+    }
+
+    void keep_message(const char* message) noexcept {
+        std::lock_guard guard(lock_);
+        try {
+            message_ = message;
+        } catch (const std::bad_alloc&) {
+            // The cancellation counts, its message is a comfort.
+        }
     }
 
     task_slot* const* const children_;
@@ -127,6 +139,7 @@ class gathering : engine::cancel_forwarder {
     std::atomic<bool> cancelled_{false};
     engine::spin_lock lock_;
     engine::waiter* waiter_ = nullptr;
+    std::string message_;
 };
 
 void mark_all_retrieved(task_slot* const* children, std::size_t count) noexcept {
@@ -150,7 +163,7 @@ void gather_wait(task_slot* const* children, std::size_t count, gather_mode mode
                 if (children[i]->is(task_slot::failed)) rethrow_result(result_base::of(*children[i]));
             }
         }
-        throw cancelled(engine::cancel_message(*engine::worker::current()->current_task()));
+        throw cancelled(all.message());
     }
     this_fiber::check_cancelled();
     if (mode == gather_mode::first_failure && failure != nullptr) rethrow_result(result_base::of(*failure));

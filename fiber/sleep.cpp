@@ -11,9 +11,11 @@ namespace fiber {
 
 void yield() {
     switch (engine::worker::yield()) {
-        case engine::worker::yield_verdict::done: return;
-        case engine::worker::yield_verdict::check: return this_fiber::check_cancelled();
-        case engine::worker::yield_verdict::no_fiber: ::sched_yield();
+        case engine::worker::yield_verdict::done:
+            return;
+        case engine::worker::yield_verdict::check: this_fiber::check_cancelled(); return;
+        case engine::worker::yield_verdict::no_fiber:
+            ::sched_yield();
     }
 }
 

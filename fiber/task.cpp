@@ -41,13 +41,9 @@ void result_base::capture(engine::task_slot& slot) noexcept {
 }
 
 void result_base::set_cancelled(engine::task_slot& slot) noexcept {
-    std::exception_ptr error;
-    try {
-        error = std::make_exception_ptr(fiber::cancelled(engine::cancel_message(slot)));
-    } catch (...) {
-        error = std::make_exception_ptr(fiber::cancelled());  // no memory for the message
-    }
-    ::new (static_cast<void*>(&exception_)) std::exception_ptr(std::move(error));
+    // make_exception_ptr takes from the emergency pool of the C++ runtime if there is no memory.
+    ::new (static_cast<void*>(&exception_))
+        std::exception_ptr(std::make_exception_ptr(fiber::cancelled(engine::cancel_message(slot))));
     kind_ = kind::cancelled;
     slot.ends_cancelled = true;
     slot.ends_failed = false;
@@ -62,8 +58,11 @@ void rethrow_result(const result_base& result) {
 void cancel_before_start(engine::task_slot& slot, result_base& result) noexcept { result.set_cancelled(slot); }
 
 void fail_before_start(engine::task_slot& slot, result_base& result, const char* why) noexcept {
-    result.set_exception(
-        slot, std::make_exception_ptr(start_error(std::string("fiber: a task could not be started: ") + why)));
+    try {
+        throw start_error(std::string("fiber: a task could not be started: ") + why);
+    } catch (...) {
+        result.set_exception(slot, std::current_exception());  // or std::bad_alloc, if there is no memory for the words
+    }
 }
 
 void report_if_unretrieved(engine::task_slot& slot) noexcept {
@@ -77,7 +76,8 @@ void report_if_unretrieved(engine::task_slot& slot) noexcept {
 
 void handle::throw_no_state() { throw std::future_error(std::future_errc::no_state); }
 
-void handle::throw_cancelled_here() {
+void handle::throw_not_joined(engine::join_verdict why) {
+    if (why == engine::join_verdict::itself) throw usage_error("fiber: a task waits for itself: that would never end");
     engine::task_slot& self = *engine::worker::current()->current_task();
     throw fiber::cancelled(engine::cancel_message(self));
 }
@@ -86,20 +86,15 @@ void handle::mark_retrieved() const noexcept {
     slot_->state.fetch_or(engine::task_slot::retrieved, std::memory_order_acq_rel);
 }
 
-void handle::wait() const {
-    if (engine::join(slot()) == engine::join_verdict::cancelled) throw_cancelled_here();
-}
+void handle::wait() const { (void)wait_until_nanos(engine::never); }
 
 bool handle::wait_until_nanos(engine::nanos deadline) const {
-    switch (engine::join_until(slot(), deadline)) {
-        case engine::join_verdict::finished:
-            return true;
-        case engine::join_verdict::timed_out:
-            return false;
-        case engine::join_verdict::cancelled:
-            break;
+    const engine::join_verdict verdict = engine::join_until(slot(), deadline);
+    switch (verdict) {
+        case engine::join_verdict::finished: return true;
+        case engine::join_verdict::timed_out: return false;
+        default: throw_not_joined(verdict);
     }
-    throw_cancelled_here();
 }
 
 std::exception_ptr handle::exception() const {

@@ -45,8 +45,9 @@ class handle {
     // Did it end as cancelled? false while it runs.
     bool cancelled() const { return slot().is(engine::task_slot::was_cancelled); }
 
-    // Waits for the end, whatever it is. A fiber or a plain thread. Cancellation point: a cancelled waiter cancels what
-    // it waits for, as `await` does, and throws `cancelled` if there is nothing left to cancel.
+    // Waits for the end, whatever it is, and leaves the result. A fiber or a plain thread. Cancellation point: a
+    // cancelled waiter stops waiting and leaves the task alone, as asyncio.wait does; get() is the one that passes it on.
+    // Throws usage_error if a task waits for itself; so does get().
     void wait() const;
 
     // Waits until the end (true) or until the time is up (false), and leaves the task alone then. Cancellation point.
@@ -89,8 +90,8 @@ class handle {
     // Waits as get() does; afterwards the result may be taken, and counts as retrieved.
     void join_for_result() const {
         engine::task_slot& waited = slot();
-        if (engine::join(waited) == engine::join_verdict::cancelled) [[unlikely]]
-            throw_cancelled_here();
+        const engine::join_verdict verdict = engine::join(waited);
+        if (verdict != engine::join_verdict::finished) [[unlikely]] throw_not_joined(verdict);
         if (!(waited.state.load(std::memory_order_relaxed) &
               (engine::task_slot::failed | engine::task_slot::was_cancelled))) [[likely]] {
             return;
@@ -98,7 +99,7 @@ class handle {
         mark_retrieved();
     }
     void mark_retrieved() const noexcept;
-    [[noreturn]] static void throw_cancelled_here();
+    [[noreturn]] static void throw_not_joined(engine::join_verdict why);
     // What the destructor of an unfinished task does: cancels and joins. Never throws.
     void cancel_and_release() noexcept;
     void release() noexcept {

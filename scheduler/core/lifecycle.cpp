@@ -58,10 +58,9 @@ void free_if_unused(task_slot& slot, std::uint64_t now) noexcept {
 // marked as started: nothing points to it any more. A cancellation that was not delivered overrides the result, as in
 // asyncio.
 std::uint64_t ended(task_slot& task, std::uint64_t seen) noexcept {
-    if ((seen & task_slot::cancel_pending) && !task.ends_cancelled) {
+    if ((seen & task_slot::cancel_pending) && !task.ends_cancelled && !task.ends_failed) {
         task.operations->override_with_cancel(task);
         task.ends_cancelled = true;
-        task.ends_failed = false;
     }
     if (!(seen & task_slot::started)) seen = (seen & ~task_slot::queued) | task_slot::started;
     seen = (seen & ~task_slot::cancel_pending) | task_slot::finished;
@@ -229,6 +228,7 @@ join_verdict join_until(task_slot& task, nanos deadline, interruptible mode) noe
     task_slot* self = here != nullptr ? here->current_task() : nullptr;
     if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
     if (task.is(task_slot::finished)) return join_verdict::finished;
+    if (self == &task && deadline == never) return join_verdict::itself;
     const wake_reason reason = wait_until_finished(task, deadline, mode);
     if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
     return reason == wake_reason::timed_out && !task.is(task_slot::finished) ? join_verdict::timed_out
@@ -282,6 +282,7 @@ __attribute__((noinline)) join_verdict join_slow(task_slot* self, task_slot& tas
         if (!task.is(task_slot::finished)) (void)wait_until_finished(task, never, interruptible::no);
         return join_verdict::finished;
     }
+    if (self == &task) return join_verdict::itself;
     for (;;) {
         if (mode == interruptible::yes && take_cancel(*self)) {
             const std::string message = self->extras != nullptr ? cancel_message(*self) : std::string();
@@ -398,9 +399,13 @@ bool take_cancel(task_slot& self) noexcept {
     return self.state.fetch_and(~task_slot::cancel_pending, std::memory_order_acq_rel) & task_slot::cancel_pending;
 }
 
-std::string cancel_message(task_slot& task) {
+std::string cancel_message(task_slot& task) noexcept {
     std::lock_guard guard(task.lock);
-    return task.extras != nullptr ? task.extras->cancel_message : std::string();
+    try {
+        return task.extras != nullptr ? task.extras->cancel_message : std::string();
+    } catch (const std::bad_alloc&) {
+        return {};  // the cancellation counts, its message is a comfort
+    }
 }
 
 void set_cancel_message(task_slot& task, const char* message) noexcept {

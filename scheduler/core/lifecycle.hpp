@@ -71,7 +71,8 @@ enum class observe_verdict : std::uint8_t { observing, already_finished };
 // Afterwards the observer is not called any more. false: it has been called, or was never known.
 bool unobserve(task_slot& task, observer& who) noexcept;
 
-enum class join_verdict : std::uint8_t { finished, timed_out, cancelled };
+// itself: the task would wait for its own end.
+enum class join_verdict : std::uint8_t { finished, timed_out, cancelled, itself };
 
 // Waits until the task has finished. Cancelling the waiting task is passed on to the one waited for; `cancelled` says
 // that the caller itself must now end with a cancellation (which it has thereby taken). A fiber or a plain thread.
@@ -94,7 +95,8 @@ unsigned uncancel(task_slot& task) noexcept;
 bool may_be_interrupted(const task_slot& self) noexcept;
 // Takes a cancellation that is to be delivered now. true: the caller throws it, or passes it on. The running task only.
 [[nodiscard]] bool take_cancel(task_slot& self) noexcept;
-std::string cancel_message(task_slot& task);
+// Empty if there is none, or no memory for the copy.
+std::string cancel_message(task_slot& task) noexcept;
 void set_cancel_message(task_slot& task, const char* message) noexcept;
 // Until it is taken back (nullptr), cancelling the running task goes to the forwarder. Does not return while that is
 // called.

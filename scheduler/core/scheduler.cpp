@@ -12,10 +12,6 @@ namespace {
 
 constexpr nanos nobody_sleeps = std::numeric_limits<nanos>::min();  // no deadline is earlier: nobody needs to be told
 
-// What a waiting worker's futex word may hold. A kick asks the keeper of the timers to compute its deadline anew.
-constexpr std::uint32_t notified_bit = 1;
-constexpr std::uint32_t kicked_bit = 2;
-
 }  // namespace
 
 scheduler::scheduler(options wanted)
@@ -160,8 +156,8 @@ void scheduler::inject(task_slot& task) noexcept {
 }
 
 void scheduler::wake(idle_member& place) noexcept {
-    place.notified.fetch_or(notified_bit, std::memory_order_release);  // pairs with sleep_until_notified()
-    futex_wake(&place.notified, 1);
+    place.word.fetch_or(idle_member::notified, std::memory_order_release);  // pairs with sleep_until_notified()
+    futex_wake(&place.word, 1);
 }
 
 void scheduler::wake_all() noexcept {
@@ -193,8 +189,8 @@ void scheduler::expire_due_timers() noexcept {
 void scheduler::timer_armed(nanos deadline) noexcept {
     if (deadline >= keeper_deadline_.load(std::memory_order_seq_cst)) return;
     if (worker* keeper = keeper_.load(std::memory_order_acquire)) {
-        keeper->idle_place().notified.fetch_or(kicked_bit, std::memory_order_release);
-        futex_wake(&keeper->idle_place().notified, 1);
+        keeper->idle_place().word.fetch_or(idle_member::kicked, std::memory_order_release);
+        futex_wake(&keeper->idle_place().word, 1);
     }
 }
 
@@ -236,12 +232,12 @@ bool scheduler::sleep_virtually() noexcept {
 
 // false: the deadline has come, or a kick.
 bool scheduler::sleep_until_notified(worker& self, nanos deadline) noexcept {
-    std::atomic<std::uint32_t>& word = self.idle_place().notified;
+    std::atomic<std::uint32_t>& word = self.idle_place().word;
     for (;;) {
         const std::uint32_t seen = word.load(std::memory_order_acquire);
-        if (seen & notified_bit) return true;
-        if (seen & kicked_bit) {
-            word.fetch_and(~kicked_bit, std::memory_order_acq_rel);
+        if (seen & idle_member::notified) return true;
+        if (seen & idle_member::kicked) {
+            word.fetch_and(~idle_member::kicked, std::memory_order_acq_rel);
             return false;
         }
         if (futex_wait(&word, 0, deadline) == futex_verdict::timed_out) return false;

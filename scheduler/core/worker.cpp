@@ -4,6 +4,7 @@
 
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
+#include "scheduler/core/worker_queue.hpp"
 
 namespace fiber::engine {
 
@@ -65,8 +66,8 @@ inline void worker::arrive(fiber_stack& here, task_slot* task) noexcept {
 inline void worker::leave(worker* self, departure how) noexcept {
     fiber_stack& here = *self->stack_;
     task_slot* task = self->task_;
-    task->stack = &here;
     fiber_stack& next = self->choose_next();
+    if (&next == &here) return;  // a lone fiber that yields is its own successor
     self->departed_how_ = how;
     self->departed_task_ = task;
     worker* now = switch_stacks(self, here, next);
@@ -99,6 +100,7 @@ void worker::park() noexcept {
     task_slot& task = *self->task_;
     if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
     if (task.park.completed()) return;
+    task.stack = self->stack_;
     leave(self, departure::park);
 }
 
@@ -109,11 +111,17 @@ worker::yield_verdict worker::yield() noexcept {
     task_slot& task = *self->task_;
     const std::uint64_t seen = task.state.load(std::memory_order_relaxed);
     if ((seen & (task_slot::started | task_slot::cancel_pending)) != task_slot::started) [[unlikely]] {
-        if (seen & task_slot::cancel_pending) return yield_verdict::check;
-        mark_started_out_of_turn(task);
+        if ((seen & task_slot::cancel_pending) && may_be_interrupted(task)) return yield_verdict::check;
+        if (!(seen & task_slot::started)) mark_started_out_of_turn(task);
     }
     if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
-        leave(self, departure::yield);
+        task.stack = self->stack_;
+        if (self->alone_) {
+            self->push(task);  // nobody can take it before its stack has been left
+            leave(self, departure::none);
+        } else {
+            leave(self, departure::yield);
+        }
     }
     return (task.state.load(std::memory_order_relaxed) & task_slot::cancel_pending) ? yield_verdict::check
                                                                                     : yield_verdict::done;

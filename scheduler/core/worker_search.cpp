@@ -6,6 +6,7 @@
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/worker.hpp"
+#include "scheduler/core/worker_queue.hpp"
 
 namespace fiber::engine {
 
@@ -18,57 +19,6 @@ constexpr int pauses_per_round = 24;
 }  // namespace
 
 // --- own queue ---
-
-// FIFO: next_ is older than the deque. The exchange is needed only where a thief may take it too.
-inline task_slot* worker::take_next_slot() noexcept {
-    task_slot* next = next_.load(std::memory_order_relaxed);
-    if (next == nullptr) return nullptr;
-    if (alone_) {
-        next_.store(nullptr, std::memory_order_relaxed);
-        return next;
-    }
-    return next_.exchange(nullptr, std::memory_order_acq_rel);
-}
-
-task_slot* worker::take() noexcept {
-    turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    if (beat_in_-- == 0) [[unlikely]]
-        beat();
-    task_slot* entry = take_next_slot();
-    while (entry != nullptr || (entry = deque_.take()) != nullptr) {
-        if (task_slot* task = accept(entry)) {
-            if (const task_slot* after = deque_.peek_top()) __builtin_prefetch(&after->state);
-            return task;
-        }
-        entry = nullptr;
-    }
-    return nullptr;
-}
-
-// Turns a queue's entry into something to run: claims a fresh task, lets a woken one pass, drops an entry whose task
-// was claimed by a joiner elsewhere.
-inline task_slot* worker::accept(task_slot* entry) noexcept {
-    std::uint64_t seen = entry->state.load(std::memory_order_acquire);
-    if ((seen & (task_slot::started | task_slot::queued)) == task_slot::started) return entry;
-    while (!(seen & task_slot::started)) {
-        if (entry->state.compare_exchange_weak(seen, (seen | task_slot::started) & ~task_slot::queued,
-                                               std::memory_order_acq_rel, std::memory_order_acquire)) {
-            return entry;
-        }
-    }
-    drop_stale_entry(*entry);
-    return nullptr;
-}
-
-inline void worker::push(task_slot& task) noexcept {
-    try {
-        deque_.push(&task);
-    } catch (const std::bad_alloc&) {
-        scheduler_.inject(task);  // that queue is intrusive: nothing is lost, only order
-        return;
-    }
-    if (!alone_) scheduler_.notify_one();
-}
 
 void worker::push_fresh(task_slot& task) noexcept {
     submitted_.store(submitted_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
@@ -93,7 +43,7 @@ bool worker::take_out_of_queue(task_slot& task) noexcept {
     if (seen & task_slot::started) return false;
     if (deque_.pop_if(&task) || deque_.take_if(&task)) return true;
     const bool removed = deque_.remove_recent(&task);
-    if (!alone_) scheduler_.notify_one();    // entries were out of sight for a moment
+    if (!alone_) scheduler_.notify_one();  // entries were out of sight for a moment
     if (removed) return true;
     // Elsewhere: whoever takes the entry competes by a CAS on the same bit.
     while (!(seen & task_slot::started)) {
@@ -217,9 +167,10 @@ bool worker::wait_for_work(bool searching) noexcept {
     const bool stay = !scheduler_.work_visible() && !scheduler_.check_finished();
     const bool notified = stay && scheduler_.sleep(*this);
     if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) return false;
-    while (idle_.notified.load(std::memory_order_acquire) == 0)
-        cpu_pause();  // the notifier is between two instructions
-    idle_.notified.store(0, std::memory_order_relaxed);
+    // The notifier may be between two instructions. A kick is no notification: taken for one, it would count this worker
+    // out of the searching once too often, and nobody would ever be notified again.
+    while (!(idle_.word.load(std::memory_order_acquire) & idle_member::notified)) cpu_pause();
+    idle_.word.store(0, std::memory_order_relaxed);
     return true;
 }
 

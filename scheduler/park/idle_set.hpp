@@ -36,10 +36,13 @@ enum class cancel_wait_verdict : std::uint8_t {
     notified
 };  // notified: a notifier has counted it as searching
 
-// A worker's place in the set. Its owner waits until `notified` is 1 and sets it back to 0.
+// A worker's place in the set, and the word that it sleeps on. A notifier sets `notified`; whoever has other news for a
+// sleeper (an earlier timer) sets `kicked`, which says nothing of the set.
 template <template <class> class Atomic = std::atomic>
 struct basic_idle_member : list_node {
-    Atomic<std::uint32_t> notified{0};
+    static constexpr std::uint32_t notified = 1;
+    static constexpr std::uint32_t kicked = 2;
+    Atomic<std::uint32_t> word{0};
 };
 
 template <template <class> class Atomic = std::atomic, class Lock = spin_lock>
