@@ -181,4 +181,6 @@ void require_distinct(task_slot* const* children, std::size_t count) {
 
 void cancel_unfinished(task_slot& slot) noexcept { (void)engine::cancel(slot, nullptr); }
 
+void join_unfinished(task_slot& slot) noexcept { (void)engine::join(slot, engine::interruptible::no); }
+
 }  // namespace fiber::detail

@@ -92,8 +92,10 @@ enum class gather_mode : bool { first_failure, all };
 // are to be cancelled on that way out. Requires: no slot stands twice unless `may_repeat`.
 void gather_wait(engine::task_slot* const* children, std::size_t count, gather_mode mode);
 void require_distinct(engine::task_slot* const* children, std::size_t count);
-// Cancels what is not finished, so that destructors that join one after the other do not add up.
+// First all are cancelled, then all are joined: their clean-ups run at the same time, and none is cancelled a second time by
+// its destructor.
 void cancel_unfinished(engine::task_slot& slot) noexcept;
+void join_unfinished(engine::task_slot& slot) noexcept;
 
 template <class Child>
 inline constexpr bool is_owned_task = std::is_same_v<decltype(Child::handle), task<typename Child::value_type>>;
@@ -115,7 +117,8 @@ struct gather_tuple {
                 try {
                     gather_wait(slots, count, mode);
                 } catch (...) {
-                    (cancel_if_owned(child), ...);
+                    (if_owned(child, &cancel_unfinished), ...);
+                    (if_owned(child, &join_unfinished), ...);
                     throw;
                 }
             },
@@ -123,8 +126,8 @@ struct gather_tuple {
     }
 
     template <class C>
-    static void cancel_if_owned(C& child) noexcept {
-        if constexpr (is_owned_task<C>) cancel_unfinished(child.slot());
+    static void if_owned(C& child, void (*act)(engine::task_slot&) noexcept) noexcept {
+        if constexpr (is_owned_task<C>) act(child.slot());
     }
 };
 
@@ -160,6 +163,7 @@ void wait_for_all(std::vector<Child>& children, gather_mode mode) {
     } catch (...) {
         if constexpr (is_owned_task<Child>) {
             for (const Child& child : children) cancel_unfinished(child.slot());
+            for (const Child& child : children) join_unfinished(child.slot());
         }
         throw;
     }

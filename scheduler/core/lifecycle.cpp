@@ -54,14 +54,20 @@ void free_if_unused(task_slot& slot, std::uint64_t now) noexcept {
     if ((now & (gone | task_slot::queued)) == gone) free_slot(slot);
 }
 
-// The state after the end, from the one before it. A task that a joiner took physically out of its queue was never
-// marked as started: nothing points to it any more. A cancellation that was not delivered overrides the result, as in
-// asyncio.
-std::uint64_t ended(task_slot& task, std::uint64_t seen) noexcept {
-    if ((seen & task_slot::cancel_pending) && !task.ends_cancelled && !task.ends_failed) {
-        task.operations->override_with_cancel(task);
-        task.ends_cancelled = true;
-    }
+// A cancellation that was not delivered overrides a returned value, as in asyncio; an exception stands. Without the task's
+// lock: the message is under it.
+bool must_override(const task_slot& task, std::uint64_t seen) noexcept {
+    return (seen & task_slot::cancel_pending) && !task.ends_cancelled && !task.ends_failed;
+}
+
+void override_with_cancel(task_slot& task) noexcept {
+    task.operations->override_with_cancel(task);
+    task.ends_cancelled = true;
+}
+
+// The state after the end, from the one before it. A task that a joiner took physically out of its queue was never marked
+// as started: nothing points to it any more.
+std::uint64_t ended(const task_slot& task, std::uint64_t seen) noexcept {
     if (!(seen & task_slot::started)) seen = (seen & ~task_slot::queued) | task_slot::started;
     seen = (seen & ~task_slot::cancel_pending) | task_slot::finished;
     if (task.ends_cancelled) return seen | task_slot::was_cancelled;
@@ -70,14 +76,19 @@ std::uint64_t ended(task_slot& task, std::uint64_t seen) noexcept {
 
 void finish_and_tell(task_slot& task) noexcept {
     wake_list to_wake;
-    {
-        std::lock_guard guard(task.lock);
-        std::uint64_t seen = task.state.load(std::memory_order_acquire);
-        while (!task.state.compare_exchange_weak(seen, ended(task, seen), std::memory_order_acq_rel,
-                                                 std::memory_order_acquire)) {
+    std::unique_lock guard(task.lock);
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    do {
+        if (must_override(task, seen)) {
+            guard.unlock();
+            override_with_cancel(task);
+            guard.lock();
+            seen = task.state.load(std::memory_order_acquire);
         }
-        while (observer* each = task.observers.pop_front()) each->on_finished(*each, to_wake);
-    }
+    } while (!task.state.compare_exchange_weak(seen, ended(task, seen), std::memory_order_acq_rel,
+                                               std::memory_order_acquire));
+    while (observer* each = task.observers.pop_front()) each->on_finished(*each, to_wake);
+    guard.unlock();
     to_wake.complete_all();
 }
 
@@ -181,6 +192,8 @@ void finish(task_slot& task) noexcept {
             finish_and_tell(task);
             return release_runner(task);
         }
+        if (must_override(task, seen)) [[unlikely]]
+            override_with_cancel(task);
         next = ended(task, seen) | task_slot::runner_gone;
         // release: the result, to whoever sees `finished`.
     } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
