@@ -7,10 +7,6 @@
 #include "bench/harness/registry.hpp"
 #include "bench/peers/systems.hpp"
 
-#if defined(BENCH_HAVE_FIBER_CHANNEL)
-#include <fiber/channel.hpp>
-#endif
-
 namespace bench::channel_case {
 
 constexpr int rounds = 5'000;

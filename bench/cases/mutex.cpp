@@ -1,14 +1,11 @@
 // mutex: 8 fibers (threads) that each lock, increment a shared counter, unlock, 2,000 times a batch. Figure: wall time
 // per locked section. mutex_handover: 2 of them, each yielding while it holds the lock, so that the other always waits
 // and every unlock hands over. Figure: wall time per locked section.
+#include <cstdint>
 #include <vector>
 
 #include "bench/harness/registry.hpp"
 #include "bench/peers/systems.hpp"
-
-#if defined(BENCH_HAVE_FIBER_MUTEX)
-#include <fiber/mutex.hpp>
-#endif
 
 namespace bench::mutex_case {
 

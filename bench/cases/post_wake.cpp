@@ -25,33 +25,38 @@ struct wire {
     }
 };
 
-// Seconds for all rounds.
+// Wall and CPU seconds for all rounds.
+struct cost {
+    double wall = 0, cpu = 0;
+};
+
 template <class System>
-double round_trips() {
+cost round_trips() {
     wire<System> there, back;
-    double seconds = 0;
+    cost result;
     std::thread outside([&] {
         const auto start = steady::now();
+        const double cpu = process_cpu_seconds();
         for (std::size_t i = 0; i < rounds; ++i) {
             there.promises[i].set_value(1);
             back.futures[i].get();
         }
-        seconds = seconds_since(start);
+        result = {seconds_since(start), process_cpu_seconds() - cpu};
     });
     for (std::size_t i = 0; i < rounds; ++i) {
         there.futures[i].get();
         back.promises[i].set_value(1);
     }
     outside.join();
-    return seconds;
+    return result;
 }
 
 template <class System>
 figures measure(int workers, int cpus) {
-    double seconds = 0;
+    cost all;
     System::run(
-        workers, [&] { seconds = round_trips<System>(); }, cpus);
-    return {{"time", seconds / rounds}};
+        workers, [&] { all = round_trips<System>(); }, cpus);
+    return {{"time", all.wall / rounds}, {"cpu_ns", all.cpu / rounds * 1e9}};
 }
 
 constexpr timing one_worker_us{.unit = benchmark::kMicrosecond, .manual = true, .once = true, .serial = true};

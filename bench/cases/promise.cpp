@@ -57,10 +57,6 @@ constexpr auto satisfied_wait = []<class System>(benchmark::State& state, int wo
 };
 
 const bool pingpong_added = add<fibers, threads, boost_fibers>("pingpong_future", per_operation, pingpong);
-const bool peers_added = add<threads, boost_fibers>("timer_cancel", per_operation, satisfied_wait);
-
-#if defined(BENCH_HAVE_FIBER_TIMEOUT)
-const bool fiber_added = add<fibers>("timer_cancel", per_operation, satisfied_wait);
-#endif
+const bool timer_added = add<fibers, threads, boost_fibers>("timer_cancel", per_operation, satisfied_wait);
 
 }  // namespace bench::promise_case

@@ -4,6 +4,12 @@
 #if defined(BENCH_HAVE_FIBER)
 
 #include <fiber/fiber.hpp>
+#if defined(BENCH_HAVE_FIBER_MUTEX)
+#include <fiber/mutex.hpp>
+#endif
+#if defined(BENCH_HAVE_FIBER_CHANNEL)
+#include <fiber/channel.hpp>
+#endif
 
 #include <utility>
 
