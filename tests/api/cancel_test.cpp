@@ -166,6 +166,39 @@ TEST_CASE("row 22: one who cancels himself and returns first still ends cancelle
     });
 }
 
+TEST_CASE("row 22: the same while others wait for it") {
+    on_each_worker_count([] {
+        const long before = tracked::live();
+        gate leave;
+        auto task = fiber::spawn([&] {
+            leave.wait();
+            fiber::this_fiber::cancel("by itself");
+            return tracked(5);
+        });
+        const auto wait = [&] { task.wait(); };
+        auto first = fiber::spawn(wait);
+        auto second = fiber::spawn(wait);
+        settle();
+        leave.open();
+        fiber::gather(first, second);
+        CHECK(task.cancelled());
+        CHECK_THROWS_AS(task.get(), fiber::cancelled);
+        CHECK(tracked::live() == before);
+    });
+}
+
+TEST_CASE("row 22: one who cancels himself and throws keeps his exception") {
+    on_each_worker_count([] {
+        auto task = fiber::spawn([] {
+            CHECK(fiber::this_fiber::cancel());
+            CHECK(fiber::this_fiber::cancelling() == 1);
+            throw std::runtime_error("mine");
+        });
+        CHECK_THROWS_WITH_AS(task.get(), "mine", std::runtime_error);
+        CHECK_FALSE(task.cancelled());
+    });
+}
+
 TEST_CASE("row 22: throwing cancelled without a cancel ends as cancelled, count 0") {
     on_each_worker_count([] {
         auto task = fiber::spawn([]() -> int { throw fiber::cancelled{}; });

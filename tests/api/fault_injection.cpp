@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include "scheduler/base/check.hpp"
+
 namespace fiber::test {
 namespace {
 
@@ -29,20 +31,22 @@ bool fails(resource what) noexcept {
     return true;
 }
 
-void* allocate(std::size_t size, std::size_t alignment) noexcept {
+[[maybe_unused]] void* allocate(std::size_t size, std::size_t alignment) noexcept {
     if (fails(resource::memory)) return nullptr;
     if (size == 0) size = 1;
     if (alignment <= alignof(std::max_align_t)) return std::malloc(size);
     return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
 
-void* allocate_or_throw(std::size_t size, std::size_t alignment) {
+[[maybe_unused]] void* allocate_or_throw(std::size_t size, std::size_t alignment) {
     void* const block = allocate(size, alignment);
     if (!block) throw std::bad_alloc();
     return block;
 }
 
 }  // namespace
+
+bool can_fail(resource what) noexcept { return what != resource::memory || !FIBER_TSAN; }
 
 injected_failure::injected_failure(resource what, long nth, failure_span span) noexcept {
     has_happened.store(false);
@@ -57,6 +61,7 @@ bool injected_failure::happened() const noexcept { return has_happened.load(); }
 
 }  // namespace fiber::test
 
+#if !FIBER_TSAN
 using fiber::test::allocate;
 using fiber::test::allocate_or_throw;
 
@@ -82,6 +87,8 @@ void operator delete(void* block, std::size_t, std::align_val_t) noexcept { std:
 void operator delete[](void* block, std::size_t, std::align_val_t) noexcept { std::free(block); }
 void operator delete(void* block, const std::nothrow_t&) noexcept { std::free(block); }
 void operator delete[](void* block, const std::nothrow_t&) noexcept { std::free(block); }
+
+#endif
 
 // The sanitizers that are linked statically call their own functions so; elsewhere these are null, and the next
 // library's is it.

@@ -7,6 +7,9 @@ namespace fiber::test {
 
 enum class resource { memory, thread, mapping };
 
+// Whether failures of the resource can be injected in this build: ThreadSanitizer keeps operator new to itself.
+bool can_fail(resource what) noexcept;
+
 enum class failure_span { one_request, all_from_there };
 
 // While it lives, request number `nth` (from 0) for the resource fails, alone or with all after it.

@@ -16,11 +16,12 @@ struct parked_child {
     std::atomic<int>& started;
     journal<std::string>& seen;
     void operator()() const {
+        std::chrono::milliseconds length{};
         try {
-            ++started;
+            length = ++started * 1ms;
             park_until_cancelled();
         } catch (const fiber::cancelled& error) {
-            fiber::sleep_for(1ms);  // clean-up takes a while
+            fiber::sleep_for(length);  // clean-up takes a while, a different one for each child
             seen.add(std::string(error.message()));
             throw;
         }

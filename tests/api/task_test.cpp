@@ -135,7 +135,8 @@ class alignas(Alignment) aligned_value {
 
  private:
     void check() const {
-        const volatile auto address = reinterpret_cast<std::uintptr_t>(this);  // else the compiler knows that all is well
+        const volatile auto address =
+            reinterpret_cast<std::uintptr_t>(this);  // else the compiler knows that all is well
         CHECK(address % Alignment == 0);
     }
     int value_;
