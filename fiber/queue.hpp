@@ -2,10 +2,8 @@
 // of Python 3.13. Fibers and plain threads alike: where a fiber parks, a thread blocks.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <functional>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -43,8 +41,8 @@ class queue_joiners {
 // happened: no item is lost. An item that has changed hands is never taken back: the call returns, and a cancellation
 // that came at the same time is delivered at the next cancellation point. First come, first served, on both sides.
 //
-// T is move-only at least. Moving (and comparing) runs under a spin lock: it must not wait. Moving may throw: in put()
-// and get() that goes to the caller, and nothing has happened. Comparing must not throw.
+// T is move-only at least. Moving and comparing run under a spin lock: they must not wait. They may throw: in put() and
+// get() that goes to the caller, and nothing has happened.
 //
 // The queue must outlive all who use it.
 template <class T, class Store>
@@ -144,8 +142,9 @@ class basic_queue {
         (void)core_.close_locked(here.woken);
         if (!immediate) return;
         const std::size_t count = core_.store().size();
+        const std::size_t unfinished = core_.store().unfinished();
         thrown_away = core_.store().take_all();
-        if (core_.store().finish(std::min(count, core_.store().unfinished())) == 0) joiners_.wake_all(here.woken);
+        if (core_.store().finish(count < unfinished ? count : unfinished) == 0) joiners_.wake_all(here.woken);
     }
 
     // --- a look at it: what they say may be over when it is read. Any thread. ---
@@ -192,9 +191,17 @@ class lifo_queue : public basic_queue<T, detail::lifo_store<T>> {
     explicit lifo_queue(std::size_t maxsize = 0) : basic_queue<T, detail::lifo_store<T>>(maxsize) {}
 };
 
-// What compares first comes out first: with std::less the smallest, as in asyncio (and other than std::priority_queue).
+// The order of a priority_queue that is given none: by operator<.
+struct smallest_first {
+    template <class T>
+    bool operator()(const T& a, const T& b) const {
+        return a < b;
+    }
+};
+
+// What compares first comes out first: by default the smallest, as in asyncio (and other than std::priority_queue).
 // Among equals the order is unspecified.
-template <class T, class Compare = std::less<T>>
+template <class T, class Compare = smallest_first>
 class priority_queue : public basic_queue<T, detail::heap_store<T, Compare>> {
  public:
     explicit priority_queue(std::size_t maxsize = 0, Compare compare = Compare())

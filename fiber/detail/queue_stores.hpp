@@ -2,9 +2,9 @@
 // the items that were put in and not yet reported as done. Guarded by the lock of the hand_over they belong to.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -69,40 +69,56 @@ class lifo_store : public queue_limit {
     content items_;
 };
 
+// A binary heap. Compares first and moves afterwards, so that a comparison that throws changes nothing.
 template <class T, class Compare>
 class heap_store : public queue_limit {
+    static_assert(std::is_move_assignable_v<T>, "fiber: the items of a priority_queue must be assignable");
+
  public:
     using content = std::vector<T>;
-    heap_store(std::size_t most, Compare compare) : queue_limit(most), later_{std::move(compare)} {}
+    heap_store(std::size_t most, Compare before) : queue_limit(most), before_(std::move(before)) {}
 
     bool empty() const noexcept { return items_.empty(); }
     bool full() const noexcept { return reached(items_.size()); }
     std::size_t size() const noexcept { return items_.size(); }
+
     void push(T&& item) {
+        std::size_t place = items_.size();
+        while (place != 0 && before_(std::as_const(item), std::as_const(items_[parent(place)]))) place = parent(place);
+        std::size_t at = items_.size();
         items_.push_back(std::move(item));
-        std::push_heap(items_.begin(), items_.end(), later_);
+        for (; at != place; at = parent(at)) std::swap(items_[at], items_[parent(at)]);
     }
+
+    // The last item goes down from the root to its place; what stands on the way moves up.
     void pop_into(std::optional<T>& into) {
-        std::pop_heap(items_.begin(), items_.end(), later_);
-        try {
-            into.emplace(std::move(items_.back()));
-        } catch (...) {
-            std::push_heap(items_.begin(), items_.end(), later_);
-            throw;
-        }
+        std::size_t place = place_of_last_from_root();
+        into.emplace(std::move(items_.front()));
+        T displaced = std::move(items_.back());
+        for (; place != 0; place = parent(place)) std::swap(displaced, items_[place]);
+        items_.front() = std::move(displaced);
         items_.pop_back();
     }
+
     content take_all() noexcept { return std::exchange(items_, content()); }
 
  private:
-    // std's heaps have the largest on top.
-    struct later {
-        Compare before;
-        bool operator()(const T& a, const T& b) { return before(b, a); }
-    };
+    static std::size_t parent(std::size_t child) noexcept { return (child - 1) / 2; }
+
+    std::size_t place_of_last_from_root() {
+        const T& last = items_.back();
+        const std::size_t count = items_.size() - 1;
+        std::size_t place = 0;
+        for (;;) {
+            std::size_t child = 2 * place + 1;
+            if (child + 1 < count && before_(std::as_const(items_[child + 1]), std::as_const(items_[child]))) ++child;
+            if (child >= count || !before_(std::as_const(items_[child]), last)) return place;
+            place = child;
+        }
+    }
 
     content items_;
-    later later_;
+    Compare before_;
 };
 
 }  // namespace fiber::detail
