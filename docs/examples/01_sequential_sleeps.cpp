@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include "step.hpp"
+#include "docs/examples/step.hpp"
 
 using namespace std::chrono_literals;
 

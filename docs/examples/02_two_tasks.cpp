@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "step.hpp"
+#include "docs/examples/step.hpp"
 
 using namespace std::chrono_literals;
 

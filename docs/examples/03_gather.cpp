@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "step.hpp"
+#include "docs/examples/step.hpp"
 
 using namespace std::chrono_literals;
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "step.hpp"
+#include "docs/examples/step.hpp"
 
 using namespace std::chrono_literals;
 
