@@ -25,10 +25,9 @@ def main():
         with open(os.path.join(ROOT, build), encoding="utf-8") as file:
             text = re.sub(r"#.*", "", file.read())
         named = {os.path.join(directory, name) for name in re.findall(r"'([^']*\.[ch]pp)'", text)}
-        files = {path for path in tracked_files(ROOT, directory) if counts(path)}
-        problems = [f"{path} is not named in {build}" for path in sorted(files - named)]
-        problems += [f"{build} names {path}, which does not exist" for path in sorted(named)
-                     if not os.path.exists(os.path.join(ROOT, path))]
+        files = set(tracked_files(ROOT, directory))
+        problems = [f"{path} is not named in {build}" for path in sorted(files - named) if counts(path)]
+        problems += [f"{build} names {path}, which does not exist or was not committed" for path in sorted(named - files)]
         report.add(f"source lists: {directory}", problems)
     report.finish()
 
