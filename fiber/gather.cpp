@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "fiber/this_fiber.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber::detail {

@@ -16,12 +16,12 @@ task_state state_of(const engine::task_slot& slot, std::uint64_t seen) noexcept 
 
 std::vector<task_info> all_tasks() {
     std::vector<task_info> all;
-    runtime::state::current().tasks().for_each([&](engine::task_slot& slot) {
+    detail::runtime_state::current().tasks().for_each([&](engine::task_slot& slot) {
         const std::uint64_t seen = slot.state.load(std::memory_order_acquire);
         constexpr std::uint64_t submitted = engine::task_slot::queued | engine::task_slot::started;
         if (!(seen & submitted) || (seen & engine::task_slot::finished)) return;
         task_info info{.id = slot.id.load(std::memory_order_relaxed),
-                       .name = detail::name_of(slot),
+                       .name = engine::name_of(slot),
                        .state = state_of(slot, seen),
                        .file = slot.site_file.load(std::memory_order_relaxed),
                        .line = slot.site_line.load(std::memory_order_relaxed)};

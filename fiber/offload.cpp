@@ -40,7 +40,7 @@ class room_waiter : engine::space_waiter {
 
 namespace detail {
 
-std::shared_ptr<engine::offload_pool> current_offload_pool() { return runtime::state::current().offload(); }
+std::shared_ptr<engine::offload_pool> current_offload_pool() { return detail::runtime_state::current().offload(); }
 
 void offloaded::submit() {
     for (;;) {

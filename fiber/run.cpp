@@ -6,7 +6,8 @@
 
 #include "fiber/detail/runtime_state.hpp"
 #include "scheduler/core/cpu_count.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/crew.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber {
@@ -15,7 +16,6 @@ namespace {
 
 constexpr unsigned most_workers = 1024;
 constexpr std::size_t most_offload_threads = 16'384;
-constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits without end; a hang at exit helps nobody
 
 [[noreturn]] void reject(const char* option, std::size_t value, const std::string& allowed) {
     throw invalid_option("fiber: runtime_options::" + std::string(option) + " = " + std::to_string(value) +
@@ -43,51 +43,11 @@ engine::scheduler::options engine_options(const runtime_options& wanted) {
 
 }  // namespace
 
-// --- state ---
-
-runtime::state::state(const runtime_options& options)
-    : scheduler(engine_options(options)), offload_threads(options.offload_threads), offload_name(options.name) {
-    if (options.on_unretrieved_exception) {
-        tasks().set_companion(std::make_shared<unretrieved_exception_handler>(options.on_unretrieved_exception));
-    }
-}
-
-runtime::state::~state() { stop_offload(); }
-
-runtime::state& runtime::state::current() {
-    engine::worker* here = engine::worker::current();
-    if (here == nullptr) throw usage_error("fiber: this needs a runtime: call it on a fiber, inside run()");
-    return of(here->home());
-}
-
-std::shared_ptr<engine::offload_pool> runtime::state::offload() {
-    std::lock_guard guard(offload_lock);
-    if (offload_pool == nullptr) {
-        const std::string name = offload_name.substr(0, 7) + "/off";
-        offload_pool = std::make_shared<engine::offload_pool>(
-            engine::offload_pool::options{.max_threads = offload_threads, .name = name.c_str()});
-    }
-    return offload_pool;
-}
-
-void runtime::state::stop_offload() noexcept {
-    std::shared_ptr<engine::offload_pool> last;
-    {
-        std::lock_guard guard(offload_lock);
-        last = std::move(offload_pool);
-        offload_pool = nullptr;
-    }
-    if (last == nullptr) return;
-    if (!last->shutdown(engine::saturating_add(engine::monotonic_now(), offload_grace), engine::leftover::drop)) {
-        std::fprintf(stderr,
-                     "fiber: blocking calls still ran %lld s after run() ended; they go on alone on %zu threads\n",
-                     static_cast<long long>(offload_grace / 1'000'000'000), last->statistics().threads);
-    }
-}
-
 // --- runtime ---
 
-runtime::runtime(const runtime_options& options) : state_(new state(options)) {}
+runtime::runtime(const runtime_options& options)
+    : state_(new detail::runtime_state(engine_options(options), options.offload_threads,
+                                       options.on_unretrieved_exception)) {}
 runtime::~runtime() { delete state_; }
 
 engine::scheduler& runtime::scheduler() noexcept { return *state_; }
@@ -103,7 +63,7 @@ void runtime::check_can_run() const {
 
 void runtime::run_main(engine::task_slot& main) {
     try {
-        state_->run(main);
+        engine::run_to_end(*state_, main);
     } catch (...) {
         main.operations->drop(main);  // it was never handed in: nobody else would end it
         engine::finish(main);
@@ -113,15 +73,10 @@ void runtime::run_main(engine::task_slot& main) {
 }
 
 runtime_statistics runtime::statistics() const {
-    std::size_t threads = 0;
-    {
-        std::lock_guard guard(state_->offload_lock);
-        if (state_->offload_pool != nullptr) threads = state_->offload_pool->statistics().threads;
-    }
     return {.tasks = state_->live_tasks(),
             .stacks_in_use = state_->stacks().statistics().in_use,
             .timers = state_->armed_timers(),
-            .offload_threads = threads};
+            .offload_threads = state_->running_offload_threads()};
 }
 
 }  // namespace fiber

@@ -10,6 +10,10 @@
 
 namespace fiber {
 
+namespace detail {
+class runtime_state;
+}
+
 // An aggregate: run({.workers = 4}, f).
 struct runtime_options {
     unsigned workers = 0;  // OS threads that run fibers; 0: one per available CPU (affinity and cgroup quota)
@@ -76,14 +80,12 @@ class runtime {
     // The number of workers that the options came to.
     unsigned workers() const noexcept;
 
-    struct state;  // the library's own
-
  private:
     engine::scheduler& scheduler() noexcept;
     void check_can_run() const;
     void run_main(engine::task_slot& main);
 
-    state* const state_;
+    detail::runtime_state* const state_;
 };
 
 // Makes a runtime, runs f on it, and gives everything back: asyncio.run.

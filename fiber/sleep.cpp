@@ -3,7 +3,7 @@
 #include <sched.h>
 
 #include "fiber/this_fiber.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/wait.hpp"
 #include "scheduler/core/worker.hpp"
 

@@ -91,9 +91,12 @@ void handle::wait() const { (void)wait_until_nanos(engine::never); }
 bool handle::wait_until_nanos(engine::nanos deadline) const {
     const engine::join_verdict verdict = engine::join_until(slot(), deadline);
     switch (verdict) {
-        case engine::join_verdict::finished: return true;
-        case engine::join_verdict::timed_out: return false;
-        default: throw_not_joined(verdict);
+        case engine::join_verdict::finished:
+            return true;
+        case engine::join_verdict::timed_out:
+            return false;
+        default:
+            throw_not_joined(verdict);
     }
 }
 
@@ -117,11 +120,6 @@ void handle::cancel_and_release() noexcept {
 }
 
 // --- spawning ---
-
-std::string name_of(engine::task_slot& slot) {
-    std::lock_guard guard(slot.lock);
-    return slot.extras != nullptr ? slot.extras->name : std::string();
-}
 
 void detach(engine::task_slot& slot) noexcept {
     slot.state.fetch_or(engine::task_slot::detached, std::memory_order_acq_rel);

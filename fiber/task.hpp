@@ -46,8 +46,8 @@ class handle {
     bool cancelled() const { return slot().is(engine::task_slot::was_cancelled); }
 
     // Waits for the end, whatever it is, and leaves the result. A fiber or a plain thread. Cancellation point: a
-    // cancelled waiter stops waiting and leaves the task alone, as asyncio.wait does; get() is the one that passes it on.
-    // Throws usage_error if a task waits for itself; so does get().
+    // cancelled waiter stops waiting and leaves the task alone, as asyncio.wait does; get() is the one that passes it
+    // on. Throws usage_error if a task waits for itself; so does get().
     void wait() const;
 
     // Waits until the end (true) or until the time is up (false), and leaves the task alone then. Cancellation point.
@@ -91,7 +91,8 @@ class handle {
     void join_for_result() const {
         engine::task_slot& waited = slot();
         const engine::join_verdict verdict = engine::join(waited);
-        if (verdict != engine::join_verdict::finished) [[unlikely]] throw_not_joined(verdict);
+        if (verdict != engine::join_verdict::finished) [[unlikely]]
+            throw_not_joined(verdict);
         if (!(waited.state.load(std::memory_order_relaxed) &
               (engine::task_slot::failed | engine::task_slot::was_cancelled))) [[likely]] {
             return;
@@ -162,7 +163,6 @@ class [[nodiscard]] task : public detail::handle {
 
 namespace detail {
 
-std::string name_of(engine::task_slot& slot);
 void detach(engine::task_slot& slot) noexcept;
 std::uint8_t stack_class_of(const spawn_options& options);  // throws invalid_option
 [[noreturn]] void throw_no_runtime();
@@ -202,7 +202,7 @@ auto spawn_task(const spawn_options& options, F&& f, A&&... args) {
 
 template <class T>
 std::string task<T>::task_name(engine::task_slot& slot) {
-    return detail::name_of(slot);
+    return engine::name_of(slot);
 }
 
 template <class T>

@@ -3,7 +3,7 @@
 #include "fiber/cancelled.hpp"
 #include "fiber/error.hpp"
 #include "fiber/task.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber::this_fiber {
@@ -30,7 +30,7 @@ std::uint64_t id() noexcept {
     return self != nullptr ? self->id.load(std::memory_order_relaxed) : 0;
 }
 
-std::string name() { return detail::name_of(required()); }
+std::string name() { return engine::name_of(required()); }
 
 bool cancel() { return engine::cancel(required(), nullptr); }
 bool cancel(const std::string& message) { return engine::cancel(required(), message.c_str()); }

@@ -7,7 +7,7 @@
 #include <string>
 #include <typeinfo>
 
-#include "fiber/task.hpp"
+#include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/task_pool.hpp"
 
 namespace fiber {
@@ -81,7 +81,7 @@ unretrieved_exception_handler runtime_handler(const engine::task_slot& slot) {
 // In both: if the report of last resort fails, for want of memory or in the handler, there is nobody left to tell.
 void report_unretrieved(engine::task_slot& slot, const std::exception_ptr& exception) noexcept {
     try {
-        const std::string name = name_of(slot);
+        const std::string name = engine::name_of(slot);
         report({exception, name, slot.id.load(std::memory_order_relaxed),
                 slot.site_file.load(std::memory_order_relaxed), slot.site_line.load(std::memory_order_relaxed)},
                runtime_handler(slot));

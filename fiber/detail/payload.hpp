@@ -7,7 +7,7 @@
 
 #include "fiber/detail/invoke.hpp"
 #include "fiber/detail/result.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 
 namespace fiber::detail {
 

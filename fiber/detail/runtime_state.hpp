@@ -1,34 +1,36 @@
 // What a runtime is made of: the scheduler, and what belongs to the vocabulary rather than to the engine. Every
-// scheduler of a process is the base of one of these.
+// scheduler of the process is the base of one of these. Any thread.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
 
-#include "fiber/run.hpp"
+#include "fiber/unretrieved.hpp"
 #include "scheduler/core/offload_pool.hpp"
 #include "scheduler/core/scheduler.hpp"
 
-namespace fiber {
+namespace fiber::detail {
 
-struct runtime::state : engine::scheduler {
-    explicit state(const runtime_options& options);
-    ~state();
+class runtime_state : public engine::scheduler {
+ public:
+    runtime_state(engine::scheduler::options engine, std::size_t offload_threads,
+                  const unretrieved_exception_handler& handler);
+    ~runtime_state();
 
-    // The pool for blocking calls; made when it is first asked for. Throws std::bad_alloc, runtime_stopped.
+    // That of the calling fiber. Throws usage_error outside a runtime.
+    static runtime_state& current();
+
+    // The pool for blocking calls; made when it is first asked for. Throws std::bad_alloc.
     std::shared_ptr<engine::offload_pool> offload();
+    std::size_t running_offload_threads() const noexcept;
     // Waits for running calls for a while, then says on stderr that it left them behind.
     void stop_offload() noexcept;
 
-    static state& of(engine::scheduler& base) noexcept { return static_cast<state&>(base); }
-    static state& of(runtime& owner) noexcept { return *owner.state_; }
-    // Throws usage_error outside a runtime.
-    static state& current();
-
-    const std::size_t offload_threads;
-    mutable std::mutex offload_lock;
-    std::shared_ptr<engine::offload_pool> offload_pool;
-    std::string offload_name;
+ private:
+    const std::size_t offload_threads_;
+    mutable std::mutex lock_;
+    std::shared_ptr<engine::offload_pool> pool_;
 };
 
-}  // namespace fiber
+}  // namespace fiber::detail

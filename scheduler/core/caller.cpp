@@ -16,7 +16,7 @@ __attribute__((noinline)) caller_tag current_caller() noexcept {
     const task_slot* task = here != nullptr ? here->current_task() : nullptr;
     if (task == nullptr) [[unlikely]]
         return reinterpret_cast<std::uintptr_t>(&this_thread_identity);
-    return reinterpret_cast<std::uintptr_t>(task) | ((here->index() % 15 + 1) << 2);
+    return reinterpret_cast<std::uintptr_t>(task) | (((here->index() & 7) | 8) << 2);
 }
 
 }  // namespace fiber::engine

@@ -4,26 +4,9 @@
 #include <new>
 #include <utility>
 
-#include "scheduler/core/scheduler.hpp"
-#include "scheduler/core/worker.hpp"
-
 namespace fiber::engine {
 
 namespace {
-
-// `queued` from the start: the slot is counted as submitted only later, but cancelling it meanwhile harms nobody.
-void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept {
-    const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
-    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
-                     std::memory_order_release);
-    slot.operations = &operations;
-    slot.stack = nullptr;
-    slot.uncancellable_depth = 0;
-    slot.ends_cancelled = false;
-    slot.ends_failed = false;
-    slot.site_file.store(site.file, std::memory_order_relaxed);
-    slot.site_line.store(site.line, std::memory_order_relaxed);
-}
 
 void free_slot(task_slot& slot) noexcept {
     slot.operations->destroy(slot);
@@ -33,18 +16,7 @@ void free_slot(task_slot& slot) noexcept {
     }
     if (slot.context != nullptr) [[unlikely]]
         release_attachment(slot.context);
-    if (slot.pool == nullptr) {
-        slot.~task_slot();
-        ::operator delete (&slot, std::align_val_t{cache_line});
-        return;
-    }
-    worker* here = worker::current();
-    if (here != nullptr && &here->home().tasks() == slot.pool) [[likely]] {
-        slot.retire();
-        here->put_slot(slot);
-    } else {
-        slot.pool->put(slot);
-    }
+    recycle(slot);
 }
 
 // The slot is free when runner and handle have gone and no queue points to it. Called by whoever made one of these
@@ -54,8 +26,8 @@ void free_if_unused(task_slot& slot, std::uint64_t now) noexcept {
     if ((now & (gone | task_slot::queued)) == gone) free_slot(slot);
 }
 
-// A cancellation that was not delivered overrides a returned value, as in asyncio; an exception stands. Without the task's
-// lock: the message is under it.
+// A cancellation that was not delivered overrides a returned value, as in asyncio; an exception stands. Without the
+// task's lock: the message is under it.
 bool must_override(const task_slot& task, std::uint64_t seen) noexcept {
     return (seen & task_slot::cancel_pending) && !task.ends_cancelled && !task.ends_failed;
 }
@@ -65,8 +37,8 @@ void override_with_cancel(task_slot& task) noexcept {
     task.ends_cancelled = true;
 }
 
-// The state after the end, from the one before it. A task that a joiner took physically out of its queue was never marked
-// as started: nothing points to it any more.
+// The state after the end, from the one before it. A task that a joiner took physically out of its queue was never
+// marked as started: nothing points to it any more.
 std::uint64_t ended(const task_slot& task, std::uint64_t seen) noexcept {
     if (!(seen & task_slot::started)) seen = (seen & ~task_slot::queued) | task_slot::started;
     seen = (seen & ~task_slot::cancel_pending) | task_slot::finished;
@@ -97,55 +69,22 @@ task_extras* extras_locked(task_slot& task) {
     return task.extras;
 }
 
-// One join by observation. The waiter is claimed under the observed task's lock.
-struct join_observer : observer {
-    explicit join_observer(waiter& who) noexcept : observer(&finished), who(who) {}
-
-    static void finished(observer& self, wake_list& to_wake) noexcept {
-        waiter& joiner = static_cast<join_observer&>(self).who;
-        if (joiner.claim(wake_reason::notified)) to_wake.push_back(joiner);
-    }
-
-    waiter& who;
-};
-
-wake_reason wait_until_finished(task_slot& task, nanos deadline, interruptible mode) noexcept {
-    waiter self;
-    join_observer link(self);
-    self.begin(mode);
-    if (observe(task, link) == observe_verdict::already_finished) {
-        const bool won = self.claim(wake_reason::notified);
-        if (won) self.complete();
-        return self.wait();  // returns at once, or with the cancellation that was faster
-    }
-    const wake_reason reason = self.wait(deadline);
-    if (reason != wake_reason::notified) (void)unobserve(task, link);
-    return reason;
-}
-
 }  // namespace
 
 // --- birth ---
 
-task_slot* allocate_task(const task_operations& operations, std::uint8_t slot_class, std::uint8_t size,
-                         call_site site) {
-    worker* here = worker::current();
-    if (here == nullptr) [[unlikely]]
-        return nullptr;
-    task_slot& slot = here->take_slot(slot_class);
-    prepare(slot, operations, site);
-    slot.stack_size_class = size == runtime_default ? here->default_class() : size;
-    slot.id.store(here->next_task_id(), std::memory_order_relaxed);
-    return &slot;
-}
-
-task_slot& allocate_task_for(scheduler& home, const task_operations& operations, std::uint8_t slot_class,
-                             std::uint8_t size, call_site site) {
-    task_slot& slot = home.tasks().take(slot_class);
-    prepare(slot, operations, site);
-    slot.stack_size_class = size == runtime_default ? home.settings().default_class : size;
-    slot.id.store(home.next_outside_id(), std::memory_order_relaxed);
-    return slot;
+// `queued` from the start: the slot is counted as submitted only later, but cancelling it meanwhile harms nobody.
+void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept {
+    const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
+    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
+                     std::memory_order_release);
+    slot.operations = &operations;
+    slot.stack = nullptr;
+    slot.uncancellable_depth = 0;
+    slot.ends_cancelled = false;
+    slot.ends_failed = false;
+    slot.site_file.store(site.file, std::memory_order_relaxed);
+    slot.site_line.store(site.line, std::memory_order_relaxed);
 }
 
 task_slot& allocate_promise(const task_operations& operations, std::size_t payload) {
@@ -169,17 +108,9 @@ void set_name(task_slot& task, std::string_view name) {
     extras_locked(task)->name = name;
 }
 
-void submit(task_slot& task) noexcept { worker::current()->push_fresh(task); }
-
-bool submit_anywhere(task_slot& task) noexcept {
-    worker* here = worker::current();
-    if (here != nullptr && &here->home().tasks() == task.pool) {
-        submit(task);
-        return true;
-    }
-    if (task.pool->home().submit_outside(task) == submit_outside_verdict::accepted) return true;
-    task.state.fetch_and(~task_slot::queued, std::memory_order_relaxed);
-    return false;
+std::string name_of(task_slot& task) {
+    std::lock_guard guard(task.lock);
+    return task.extras != nullptr ? task.extras->name : std::string();
 }
 
 // --- end ---
@@ -234,90 +165,6 @@ bool unobserve(task_slot& task, observer& who) noexcept {
     if (!who.linked()) return false;
     who.unlink();
     return true;
-}
-
-join_verdict join_until(task_slot& task, nanos deadline, interruptible mode) noexcept {
-    worker* here = worker::current();
-    task_slot* self = here != nullptr ? here->current_task() : nullptr;
-    if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
-    if (task.is(task_slot::finished)) return join_verdict::finished;
-    if (self == &task && deadline == never) return join_verdict::itself;
-    const wake_reason reason = wait_until_finished(task, deadline, mode);
-    if (mode == interruptible::yes && self != nullptr && take_cancel(*self)) return join_verdict::cancelled;
-    return reason == wake_reason::timed_out && !task.is(task_slot::finished) ? join_verdict::timed_out
-                                                                             : join_verdict::finished;
-}
-
-namespace {
-
-// While it stands, a cancellation of `self` goes to `target`. Slots of a pool are told apart by their generation; a
-// promise's memory may vanish, so it is reached under the lock only.
-class awaiting_scope : cancel_forwarder {
- public:
-    awaiting_scope(task_slot& self, task_slot& target) noexcept
-        : cancel_forwarder{[](cancel_forwarder& me, const char* message) noexcept {
-              return cancel(static_cast<awaiting_scope&>(me).target_, message);
-          }},
-          self_(self),
-          target_(target) {
-        if (target.pool != nullptr) {
-            self.awaiting.store(reinterpret_cast<std::uintptr_t>(&target), std::memory_order_release);
-        } else {
-            set_forwarder(self, this);
-        }
-    }
-    ~awaiting_scope() {
-        if (target_.pool != nullptr) {
-            self_.awaiting.store(0, std::memory_order_release);
-        } else {
-            set_forwarder(self_, nullptr);
-        }
-    }
-
- private:
-    task_slot& self_;
-    task_slot& target_;
-};
-
-// Waits once, by running the task here or by parking.
-void join_once(task_slot& self, task_slot& task, interruptible mode) noexcept {
-    if (worker::current()->run_out_of_turn(task, mode)) return;
-    if (mode == interruptible::no || !may_be_interrupted(self)) {
-        (void)wait_until_finished(task, never, interruptible::no);
-    } else {
-        const awaiting_scope scope(self, task);
-        (void)wait_until_finished(task, never, interruptible::yes);
-    }
-}
-
-__attribute__((noinline)) join_verdict join_slow(task_slot* self, task_slot& task, interruptible mode) noexcept {
-    if (self == nullptr) {
-        if (!task.is(task_slot::finished)) (void)wait_until_finished(task, never, interruptible::no);
-        return join_verdict::finished;
-    }
-    if (self == &task) return join_verdict::itself;
-    for (;;) {
-        if (mode == interruptible::yes && take_cancel(*self)) {
-            const std::string message = self->extras != nullptr ? cancel_message(*self) : std::string();
-            // Taken by the child: what it makes of it is what the caller sees.
-            if (!cancel(task, message.empty() ? nullptr : message.c_str())) return join_verdict::cancelled;
-        }
-        if (task.is(task_slot::finished)) return join_verdict::finished;
-        join_once(*self, task, mode);
-    }
-}
-
-}  // namespace
-
-join_verdict join(task_slot& task, interruptible mode) noexcept {
-    worker* here = worker::current();
-    task_slot* self = here != nullptr ? here->current_task() : nullptr;
-    // The common case: nobody cancels the caller, and the task has finished or is called here and now.
-    if (self != nullptr && !self->is(task_slot::cancel_pending)) [[likely]] {
-        if (task.is(task_slot::finished)) return join_verdict::finished;
-        if (here->run_out_of_turn(task, mode) && !self->is(task_slot::cancel_pending)) return join_verdict::finished;
-    }
-    return join_slow(self, task, mode);
 }
 
 // --- cancellation ---
@@ -403,15 +250,6 @@ unsigned uncancel(task_slot& task) noexcept {
     return static_cast<unsigned>((next & task_slot::cancel_mask) >> 16);
 }
 
-bool may_be_interrupted(const task_slot& self) noexcept {
-    return self.uncancellable_depth == 0 && worker::current()->exceptions().uncaught == 0;
-}
-
-bool take_cancel(task_slot& self) noexcept {
-    if (!self.is(task_slot::cancel_pending) || !may_be_interrupted(self)) return false;
-    return self.state.fetch_and(~task_slot::cancel_pending, std::memory_order_acq_rel) & task_slot::cancel_pending;
-}
-
 std::string cancel_message(task_slot& task) noexcept {
     std::lock_guard guard(task.lock);
     try {
@@ -437,15 +275,6 @@ void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept {
 }
 
 // --- for workers ---
-
-void make_runnable(task_slot& task) noexcept {
-    worker* here = worker::current();
-    if (here != nullptr && &here->home().tasks() == task.pool) {
-        here->push_woken(task);
-    } else {
-        task.pool->home().inject(task);
-    }
-}
 
 void claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept {
     const claim_verdict verdict = task.park.claim_cancel([&] {

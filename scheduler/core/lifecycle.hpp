@@ -29,25 +29,16 @@ struct task_extras {
 
 // --- birth ---
 
-// A slot of a class (slot_class_for(payload size)) for a task of the current scheduler; `size`: a stack_class, or the
-// runtime's default. nullptr on a thread that is no worker. Throws std::bad_alloc.
-inline constexpr std::uint8_t runtime_default = 0xff;
-[[nodiscard]] task_slot* allocate_task(const task_operations& operations, std::uint8_t slot_class, std::uint8_t size,
-                                       call_site site);
-// The same for `home`, from any thread.
-[[nodiscard]] task_slot& allocate_task_for(scheduler& home, const task_operations& operations, std::uint8_t slot_class,
-                                           std::uint8_t size, call_site site);
-// The same from the heap, for promises: any thread, no scheduler, any size.
+// A task in a fresh or recycled slot: `queued` from the start. Whoever took the slot.
+void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept;
+// A slot from the heap, for promises: any thread, no scheduler, any size. Throws std::bad_alloc.
 task_slot& allocate_promise(const task_operations& operations, std::size_t payload);
 // Undoes an allocation whose payload could not be built.
 void abandon(task_slot& task) noexcept;
 // Any time before submit. Throws std::bad_alloc.
 void set_name(task_slot& task, std::string_view name);
-
-// The current worker's queue gets the task. On a worker thread of the task's scheduler.
-void submit(task_slot& task) noexcept;
-// The queue of its own scheduler gets it, from anywhere. false: that has stopped, and the task is still the caller's.
-[[nodiscard]] bool submit_anywhere(task_slot& task) noexcept;
+// Empty if none. Any thread. Throws std::bad_alloc.
+std::string name_of(task_slot& task);
 
 // --- end ---
 
@@ -71,18 +62,6 @@ enum class observe_verdict : std::uint8_t { observing, already_finished };
 // Afterwards the observer is not called any more. false: it has been called, or was never known.
 bool unobserve(task_slot& task, observer& who) noexcept;
 
-// itself: the task would wait for its own end.
-enum class join_verdict : std::uint8_t { finished, timed_out, cancelled, itself };
-
-// Waits until the task has finished. Cancelling the waiting task is passed on to the one waited for; `cancelled` says
-// that the caller itself must now end with a cancellation (which it has thereby taken). A fiber or a plain thread.
-// interruptible::no: nothing but the end of the task (or the deadline) ends the wait.
-[[nodiscard]] join_verdict join(task_slot& task, interruptible mode = interruptible::yes) noexcept;
-// The same with a deadline, never on the caller's own stack; cancellation is the caller's own affair and is not passed
-// on.
-[[nodiscard]] join_verdict join_until(task_slot& task, nanos deadline,
-                                      interruptible mode = interruptible::yes) noexcept;
-
 // --- cancellation (asyncio's Task.cancel) ---
 
 // Counts, and delivers to the wait that is open or to the next one. false: the task has finished. Any thread; the
@@ -91,10 +70,6 @@ bool cancel(task_slot& task, const char* message) noexcept;
 unsigned cancelling(const task_slot& task) noexcept;
 // Returns the remaining count; at 0 an undelivered cancellation is withdrawn. The task itself or its owner.
 unsigned uncancel(task_slot& task) noexcept;
-// May the running task be interrupted now: not in an uncancellable scope, not while its stack unwinds?
-bool may_be_interrupted(const task_slot& self) noexcept;
-// Takes a cancellation that is to be delivered now. true: the caller throws it, or passes it on. The running task only.
-[[nodiscard]] bool take_cancel(task_slot& self) noexcept;
 // Empty if there is none, or no memory for the copy.
 std::string cancel_message(task_slot& task) noexcept;
 void set_cancel_message(task_slot& task, const char* message) noexcept;
@@ -104,7 +79,6 @@ void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept;
 
 // --- for workers ---
 
-void make_runnable(task_slot& task) noexcept;  // Any thread. The task was claimed and completed.
 void claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept;
 void mark_started_out_of_turn(task_slot& task) noexcept;
 void drop_stale_entry(task_slot& entry) noexcept;

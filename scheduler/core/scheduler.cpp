@@ -1,7 +1,6 @@
 #include "scheduler/core/scheduler.hpp"
 
 #include <limits>
-#include <pthread.h>
 
 #include "scheduler/base/futex.hpp"
 #include "scheduler/core/lifecycle.hpp"
@@ -31,52 +30,21 @@ scheduler::~scheduler() {
 
 // --- start and stop ---
 
-// Tells the scheduler that the main task has finished.
-struct scheduler::main_watch : observer {
-    explicit main_watch(scheduler& owner) noexcept
-        : observer([](observer& self, wake_list&) noexcept { static_cast<main_watch&>(self).owner.begin_stopping(); }),
-          owner(owner) {}
-    scheduler& owner;
-};
-
-void scheduler::run(task_slot& main) {
-    workers_.clear();
-    for (unsigned i = 0; i < options_.workers; ++i) {
-        workers_.push_back(std::make_unique<worker>(*this, i));
-        workers_.back()->prepare();
-    }
-    main_watch watch(*this);
-    std::vector<std::jthread> threads;
-    try {
-        start_threads(threads);
-    } catch (...) {
-        phase_.store(phase::finished, std::memory_order_seq_cst);  // those that did start have nothing to do
-        wake_all();
-        threads.clear();
-        phase_.store(phase::idle, std::memory_order_release);
-        throw;
-    }
+void scheduler::begin_running(task_slot& main, observer& watch) noexcept {
     (void)observe(main, watch);
-    {
-        std::lock_guard guard(intake_);
-        phase_.store(phase::running, std::memory_order_release);
-        submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
-        main.state.fetch_or(task_slot::queued, std::memory_order_relaxed);
-        injected_.push(main);
-    }
-    workers_[0]->run();
-    threads.clear();
-    phase_.store(phase::stopped, std::memory_order_release);
+    std::lock_guard guard(intake_);
+    phase_.store(phase::running, std::memory_order_release);
+    submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
+    injected_.push(main);
 }
 
-void scheduler::start_threads(std::vector<std::jthread>& threads) {
-    threads.reserve(options_.workers);
-    for (unsigned i = 1; i < options_.workers; ++i) {
-        threads.emplace_back([this, i] {
-            ::pthread_setname_np(::pthread_self(), (options_.name.substr(0, 10) + "/" + std::to_string(i)).c_str());
-            workers_[i]->run();
-        });
-    }
+void scheduler::give_up() noexcept {
+    phase_.store(phase::finished, std::memory_order_seq_cst);
+    wake_all();
+}
+
+void scheduler::end_running(bool ran) noexcept {
+    phase_.store(ran ? phase::stopped : phase::idle, std::memory_order_release);
 }
 
 bool scheduler::running() const noexcept {
@@ -188,15 +156,15 @@ void scheduler::expire_due_timers() noexcept {
 
 void scheduler::timer_armed(nanos deadline) noexcept {
     if (deadline >= keeper_deadline_.load(std::memory_order_seq_cst)) return;
-    if (worker* keeper = keeper_.load(std::memory_order_acquire)) {
+    if (worker_shared* keeper = keeper_.load(std::memory_order_acquire)) {
         keeper->idle_place().word.fetch_or(idle_member::kicked, std::memory_order_release);
         futex_wake(&keeper->idle_place().word, 1);
     }
 }
 
-bool scheduler::sleep(worker& self) noexcept {
+bool scheduler::sleep(worker_shared& self) noexcept {
     if (options_.virtual_time && sleep_virtually()) return false;
-    worker* nobody = nullptr;
+    worker_shared* nobody = nullptr;
     const bool keeper = keeper_.compare_exchange_strong(nobody, &self, std::memory_order_seq_cst);
     bool notified = false;
     if (!keeper) {
@@ -231,7 +199,7 @@ bool scheduler::sleep_virtually() noexcept {
 }
 
 // false: the deadline has come, or a kick.
-bool scheduler::sleep_until_notified(worker& self, nanos deadline) noexcept {
+bool scheduler::sleep_until_notified(worker_shared& self, nanos deadline) noexcept {
     std::atomic<std::uint32_t>& word = self.idle_place().word;
     for (;;) {
         const std::uint32_t seen = word.load(std::memory_order_acquire);

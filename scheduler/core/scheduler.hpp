@@ -1,7 +1,9 @@
 // The scheduler of one runtime: its workers, what they share, and how they start, wait and stop.
 // Several may live in one process; none knows of another.
 //
-// Thread safety: everything here may be called from any thread, except run().
+// It knows its workers only by what they share; crew.cpp makes them and runs them.
+//
+// Thread safety: everything here may be called from any thread, except where marked.
 //
 // Phases: idle --run--> running --main task finished--> stopping --no task left--> finished --run() returns--> stopped
 // What outside threads hand in before the first run waits for it; from `stopping` on it is refused. A stopped scheduler
@@ -12,14 +14,14 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "scheduler/base/clock.hpp"
 #include "scheduler/context/stack_arena.hpp"
 #include "scheduler/core/task.hpp"
 #include "scheduler/core/task_pool.hpp"
-#include "scheduler/core/worker.hpp"
+#include "scheduler/core/worker_shared.hpp"
 #include "scheduler/park/idle_set.hpp"
 #include "scheduler/queue/injection_queue.hpp"
 
@@ -41,18 +43,13 @@ class scheduler {
     scheduler(const scheduler&) = delete;
     scheduler& operator=(const scheduler&) = delete;
 
-    // Runs until `main` has finished, then cancels what is left and waits for it. The calling thread is worker 0.
-    // Throws std::system_error when a thread, stack_exhausted when a stack cannot be had: then nothing has run, `main`
-    // neither.
-    void run(task_slot& main);
-
     // Any thread that is not a worker of this scheduler.
     [[nodiscard]] submit_outside_verdict submit_outside(task_slot& task) noexcept;
 
     std::uint64_t next_outside_id() noexcept { return outside_ids_.fetch_add(1, std::memory_order_relaxed) << 16; }
     const options& settings() const noexcept { return options_; }
     unsigned worker_count() const noexcept { return options_.workers; }
-    worker& worker_at(unsigned index) noexcept { return *workers_[index]; }
+    worker_shared& worker_at(unsigned index) noexcept { return *workers_[index]; }
     bool running() const noexcept;
     nanos now() const noexcept {
         return options_.virtual_time ? virtual_now_.load(std::memory_order_acquire) : monotonic_now();
@@ -77,30 +74,36 @@ class scheduler {
     // While stopping: cancels what is left. Returns whether everything has ended.
     bool check_finished() noexcept;
     // Sleeps until the worker is notified (true) or a timer is due (false). Requires: announced in the idle set.
-    bool sleep(worker& self) noexcept;
+    bool sleep(worker_shared& self) noexcept;
 
     // Unfinished tasks. Exact when nothing runs.
     std::size_t live_tasks() const noexcept;
     std::size_t armed_timers() const noexcept;
 
+    // --- for crew.cpp, which starts and ends the workers ---
+
+    void adopt(std::vector<std::unique_ptr<worker_shared>> workers) noexcept { workers_ = std::move(workers); }
+    // From here on `main` runs, and when it has finished, what is left is cancelled.
+    void begin_running(task_slot& main, observer& watch) noexcept;
+    void begin_stopping() noexcept;
+    // No worker has started: those that wait for work end.
+    void give_up() noexcept;
+    void end_running(bool ran) noexcept;
+
  private:
     enum class phase : std::uint8_t { idle, running, stopping, finished, stopped };
 
-    void begin_stopping() noexcept;
     void cancel_leftovers() noexcept;
     void wake(idle_member& place) noexcept;
     void wake_all() noexcept;
     nanos earliest_timer() const noexcept;
     bool sleep_virtually() noexcept;
-    bool sleep_until_notified(worker& self, nanos deadline) noexcept;
-    void start_threads(std::vector<std::jthread>& threads);
-
-    struct main_watch;
+    bool sleep_until_notified(worker_shared& self, nanos deadline) noexcept;
 
     const options options_;
     task_pool* const tasks_;  // deletes itself when the last task of it has gone
     stack_arena stacks_;
-    std::vector<std::unique_ptr<worker>> workers_;
+    std::vector<std::unique_ptr<worker_shared>> workers_;
     std::atomic<phase> phase_{phase::idle};
     std::mutex intake_;  // between a hand-in from outside and the end of the running phase
     std::atomic<std::uint64_t> submitted_outside_{0};
@@ -111,7 +114,7 @@ class scheduler {
     alignas(cache_line) injection_queue<task_slot> injected_;
     alignas(cache_line) idle_set idle_;
     // The one waiting worker that watches all timers, and until when it sleeps. `never` while it computes that.
-    alignas(cache_line) std::atomic<worker*> keeper_{nullptr};
+    alignas(cache_line) std::atomic<worker_shared*> keeper_{nullptr};
     std::atomic<nanos> keeper_deadline_;
 };
 

@@ -157,4 +157,11 @@ struct task_slot {
 
 static_assert(sizeof(task_slot) == 2 * cache_line);
 
+// --- provided by the worker, for the rooms below it ---
+
+// A parked task that was claimed and completed goes into its scheduler's queue. Any thread.
+void make_runnable(task_slot& task) noexcept;
+// The slot of a task that is over goes back to its pool. Any thread.
+void recycle(task_slot& slot) noexcept;
+
 }  // namespace fiber::engine

@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "scheduler/context/overflow.hpp"
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
-#include "scheduler/core/worker_queue.hpp"
 
 namespace fiber::engine {
 
@@ -14,6 +14,30 @@ namespace {
 thread_local worker* this_thread_worker __attribute__((tls_model("initial-exec"))) = nullptr;
 
 constexpr std::uint32_t pooled_stacks = 64;  // per class and worker; what exceeds it goes back to the arena
+
+// Names the fiber whose stack has overflowed. On the signal stack, at any point of the program: reads without locks.
+int describe_overflow(const void* fault, char* buffer, std::size_t size) noexcept {
+    constexpr std::ptrdiff_t reach = 64 * 1024;  // a large frame may step over a part of the guard
+    worker* here = this_thread_worker;
+    if (here == nullptr || here->current_task() == nullptr) return 0;
+    const std::ptrdiff_t below = here->stack_bounds().limit - static_cast<const std::byte*>(fault);
+    if (below <= 0 || below > reach) return 0;
+    const task_slot& task = *here->current_task();
+    signal_safe_text text(buffer, size);
+    text << "fiber: stack overflow in task ";
+    if (task.extras != nullptr && !task.extras->name.empty()) {
+        text << "\"" << task.extras->name << "\"";
+    } else {
+        text << "#" << task.id.load(std::memory_order_relaxed);
+    }
+    text << ", stack size " << promised_size(task.stack_size_class) << " bytes";
+    if (const char* file = task.site_file.load(std::memory_order_relaxed)) {
+        text << ", spawned at " << file << ":" << task.site_line.load(std::memory_order_relaxed);
+    }
+    text << "; give it more with spawn_options::stack_size\n";
+    return text.length();
+}
+
 }  // namespace
 
 // Not inlined, and opaque to the optimiser, so that no caller keeps the thread-local's address across a switch.
@@ -23,21 +47,20 @@ __attribute__((noinline)) worker* worker::current() noexcept {
 }
 
 worker::worker(scheduler& home, unsigned index)
-    : scheduler_(home),
-      index_(index),
+    : worker_shared(index, home.worker_count() == 1, home.now()),
+      scheduler_(home),
       alone_(home.worker_count() == 1),
       default_class_(home.settings().default_class),
       random_(index * 2654435769u + 1),
-      sightings_(new sighting[home.worker_count()]),
-      deque_(alone_ ? work_stealing_deque<task_slot>::sharing::one_worker
-                    : work_stealing_deque<task_slot>::sharing::stealable),
-      timers_(home.now()) {}
+      sightings_(new sighting[home.worker_count()]) {}
 
 worker::~worker() { release_all_stacks(); }
 
 void worker::prepare() { release_stack(acquire_stack(default_class_)); }
 
 void worker::run() noexcept {
+    const alternate_signal_stack signal_stack;
+    install_overflow_handler(&describe_overflow);
     exceptions_ = thread_exception_globals();
     arriving_ = acquire_stack(default_class_);  // prepare() has seen to it
     this_thread_worker = this;
@@ -111,7 +134,7 @@ worker::yield_verdict worker::yield() noexcept {
     task_slot& task = *self->task_;
     const std::uint64_t seen = task.state.load(std::memory_order_relaxed);
     if ((seen & (task_slot::started | task_slot::cancel_pending)) != task_slot::started) [[unlikely]] {
-        if ((seen & task_slot::cancel_pending) && may_be_interrupted(task)) return yield_verdict::check;
+        if ((seen & task_slot::cancel_pending) && self->may_be_interrupted(task)) return yield_verdict::check;
         if (!(seen & task_slot::started)) mark_started_out_of_turn(task);
     }
     if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
@@ -282,6 +305,32 @@ inline bool worker::ensure_spare_stack(task_slot& task) noexcept {
         task.operations->fail(task, error.what());
         finish_and_count(task);
         return false;
+    }
+}
+
+// --- provided for the rooms below ---
+
+void make_runnable(task_slot& task) noexcept {
+    worker* here = worker::current();
+    if (here != nullptr && &here->home().tasks() == task.pool) {
+        here->push_woken(task);
+    } else {
+        task.pool->home().inject(task);
+    }
+}
+
+void recycle(task_slot& slot) noexcept {
+    if (slot.pool == nullptr) {
+        slot.~task_slot();
+        ::operator delete (&slot, std::align_val_t{cache_line});
+        return;
+    }
+    worker* here = worker::current();
+    if (here != nullptr && &here->home().tasks() == slot.pool) [[likely]] {
+        slot.retire();
+        here->put_slot(slot);
+    } else {
+        slot.pool->put(slot);
     }
 }
 

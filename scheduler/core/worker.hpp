@@ -22,22 +22,22 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 
 #include "scheduler/core/fiber_stack.hpp"
+#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/task.hpp"
 #include "scheduler/core/task_pool.hpp"
-#include "scheduler/core/timer_queue.hpp"
-#include "scheduler/park/idle_set.hpp"
-#include "scheduler/queue/deque.hpp"
+#include "scheduler/core/wait.hpp"
+#include "scheduler/core/worker_shared.hpp"
 
 namespace fiber::engine {
 
-class scheduler;
-
-class alignas(cache_line) worker {
+class alignas(cache_line) worker final : public worker_shared {
  public:
     worker(scheduler& home, unsigned index);
-    ~worker();
+    ~worker() override;
     worker(const worker&) = delete;
     worker& operator=(const worker&) = delete;
 
@@ -58,8 +58,12 @@ class alignas(cache_line) worker {
     scheduler& home() const noexcept { return scheduler_; }
     const stack_view& stack_bounds() const noexcept { return stack_->bounds; }
     exception_globals& exceptions() const noexcept { return *exceptions_; }
-    unsigned index() const noexcept { return index_; }
     stack_class default_class() const noexcept { return default_class_; }
+
+    // May the running task be interrupted now: not in an uncancellable scope, not while its stack unwinds?
+    bool may_be_interrupted(const task_slot& self) const noexcept {
+        return self.uncancellable_depth == 0 && exceptions_->uncaught == 0;
+    }
 
     // A free slot with the payload room of `size_class`. Throws std::bad_alloc.
     task_slot& take_slot(std::uint8_t size_class);
@@ -82,16 +86,6 @@ class alignas(cache_line) worker {
 
     timer_queue& timers() noexcept { return timers_; }
     void arm(timer& node, nanos deadline) noexcept;
-
-    // --- Any thread ---
-
-    idle_member& idle_place() noexcept { return idle_; }
-    bool work_visible() const noexcept { return !deque_.empty() || next_.load(std::memory_order_seq_cst) != nullptr; }
-    nanos next_timer() const noexcept { return timers_.next(); }
-    std::size_t expire_timers(nanos now) noexcept { return timers_.expire(now); }
-    std::uint64_t submitted() const noexcept { return submitted_.load(std::memory_order_seq_cst); }
-    std::uint64_t finished() const noexcept { return finished_.load(std::memory_order_seq_cst); }
-    std::size_t armed_timers() const noexcept { return timers_.size(); }
 
  private:
     enum class departure : std::uint8_t { none, park, yield, release_stack };
@@ -123,7 +117,7 @@ class alignas(cache_line) worker {
     bool take_out_of_queue(task_slot& task) noexcept;
     task_slot* find_work() noexcept;
     task_slot* search() noexcept;
-    task_slot* steal_from(worker& victim) noexcept;
+    task_slot* steal_from(worker_shared& victim) noexcept;
     bool wait_for_work(bool searching) noexcept;
     void stop_searching() noexcept;
 
@@ -135,7 +129,6 @@ class alignas(cache_line) worker {
     };
 
     scheduler& scheduler_;
-    const unsigned index_;
     const bool alone_;  // one worker: no thief can exist
     const stack_class default_class_;
     std::uint32_t beat_in_ = 0;
@@ -154,14 +147,59 @@ class alignas(cache_line) worker {
     std::uint32_t random_;
     context thread_context_;
     std::unique_ptr<sighting[]> sightings_;
-
-    alignas(cache_line) std::atomic<task_slot*> next_{nullptr};  // thieves may take it as a last resort
-    std::atomic<std::uint32_t> turn_{0};
-    std::atomic<std::uint64_t> submitted_{0};  // written by this worker only
-    std::atomic<std::uint64_t> finished_{0};   // written by this worker only
-    work_stealing_deque<task_slot> deque_;
-    timer_queue timers_;
-    idle_member idle_;
 };
+
+// --- the fast half of the queue: what every spawn, switch and wake runs through ---
+
+// FIFO: next_ is older than the deque. The exchange is needed only where a thief may take it too.
+inline task_slot* worker::take_next_slot() noexcept {
+    task_slot* next = next_.load(std::memory_order_relaxed);
+    if (next == nullptr) return nullptr;
+    if (alone_) {
+        next_.store(nullptr, std::memory_order_relaxed);
+        return next;
+    }
+    return next_.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+inline task_slot* worker::take() noexcept {
+    turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (beat_in_-- == 0) [[unlikely]]
+        beat();
+    task_slot* entry = take_next_slot();
+    while (entry != nullptr || (entry = deque_.take()) != nullptr) {
+        if (task_slot* task = accept(entry)) {
+            if (const task_slot* after = deque_.peek_top()) __builtin_prefetch(&after->state);
+            return task;
+        }
+        entry = nullptr;
+    }
+    return nullptr;
+}
+
+// Turns a queue's entry into something to run: claims a fresh task, lets a woken one pass, drops an entry whose task
+// was claimed by a joiner elsewhere.
+inline task_slot* worker::accept(task_slot* entry) noexcept {
+    std::uint64_t seen = entry->state.load(std::memory_order_acquire);
+    if ((seen & (task_slot::started | task_slot::queued)) == task_slot::started) return entry;
+    while (!(seen & task_slot::started)) {
+        if (entry->state.compare_exchange_weak(seen, (seen | task_slot::started) & ~task_slot::queued,
+                                               std::memory_order_acq_rel, std::memory_order_acquire)) {
+            return entry;
+        }
+    }
+    drop_stale_entry(*entry);
+    return nullptr;
+}
+
+inline void worker::push(task_slot& task) noexcept {
+    try {
+        deque_.push(&task);
+    } catch (const std::bad_alloc&) {
+        scheduler_.inject(task);  // that queue is intrusive: nothing is lost, only order
+        return;
+    }
+    if (!alone_) scheduler_.notify_one();
+}
 
 }  // namespace fiber::engine

@@ -6,7 +6,6 @@
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/worker.hpp"
-#include "scheduler/core/worker_queue.hpp"
 
 namespace fiber::engine {
 
@@ -123,7 +122,7 @@ task_slot* worker::search() noexcept {
         random_ = random_ * 1664525u + 1013904223u;
         const unsigned first = random_ % workers;
         for (unsigned i = 0; i < workers; ++i) {
-            worker& victim = scheduler_.worker_at((first + i) % workers);
+            worker_shared& victim = scheduler_.worker_at((first + i) % workers);
             if (&victim == this) continue;
             if (task_slot* task = steal_from(victim)) return task;
         }
@@ -138,7 +137,7 @@ task_slot* worker::search() noexcept {
 
 // Half of what waits there. A lone entry is left to its owner while the owner is busy with it: fighting for each crumb
 // costs the owner more than it gives the thief. It is taken when it has stood there since the last look.
-task_slot* worker::steal_from(worker& victim) noexcept {
+task_slot* worker::steal_from(worker_shared& victim) noexcept {
     sighting& last = sightings_[victim.index_];
     const std::size_t size = victim.deque_.size();
     const sighting now{victim.deque_.pushes(), victim.turn_.load(std::memory_order_relaxed),
@@ -167,8 +166,8 @@ bool worker::wait_for_work(bool searching) noexcept {
     const bool stay = !scheduler_.work_visible() && !scheduler_.check_finished();
     const bool notified = stay && scheduler_.sleep(*this);
     if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) return false;
-    // The notifier may be between two instructions. A kick is no notification: taken for one, it would count this worker
-    // out of the searching once too often, and nobody would ever be notified again.
+    // The notifier may be between two instructions. A kick is no notification: taken for one, it would count this
+    // worker out of the searching once too often, and nobody would ever be notified again.
     while (!(idle_.word.load(std::memory_order_acquire) & idle_member::notified)) cpu_pause();
     idle_.word.store(0, std::memory_order_relaxed);
     return true;

@@ -1,9 +1,8 @@
-#include "scheduler/core/wait.hpp"
-
 #include "scheduler/base/futex.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/timer_queue.hpp"
+#include "scheduler/core/wait.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber::engine {

@@ -1,0 +1,59 @@
+#include "fiber/detail/runtime_state.hpp"
+
+#include <cstdio>
+#include <string>
+#include <utility>
+
+#include "fiber/error.hpp"
+#include "scheduler/core/worker.hpp"
+
+namespace fiber::detail {
+
+namespace {
+constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits without end; a hang at exit helps nobody
+}
+
+runtime_state::runtime_state(engine::scheduler::options engine, std::size_t offload_threads,
+                             const unretrieved_exception_handler& handler)
+    : scheduler(std::move(engine)), offload_threads_(offload_threads) {
+    if (handler) tasks().set_companion(std::make_shared<unretrieved_exception_handler>(handler));
+}
+
+runtime_state::~runtime_state() { stop_offload(); }
+
+runtime_state& runtime_state::current() {
+    engine::worker* here = engine::worker::current();
+    if (here == nullptr) throw usage_error("fiber: this needs a runtime: call it on a fiber, inside run()");
+    return static_cast<runtime_state&>(here->home());
+}
+
+std::shared_ptr<engine::offload_pool> runtime_state::offload() {
+    std::lock_guard guard(lock_);
+    if (pool_ == nullptr) {
+        const std::string name = settings().name.substr(0, 7) + "/off";
+        pool_ = std::make_shared<engine::offload_pool>(
+            engine::offload_pool::options{.max_threads = offload_threads_, .name = name.c_str()});
+    }
+    return pool_;
+}
+
+std::size_t runtime_state::running_offload_threads() const noexcept {
+    std::lock_guard guard(lock_);
+    return pool_ != nullptr ? pool_->statistics().threads : 0;
+}
+
+void runtime_state::stop_offload() noexcept {
+    std::shared_ptr<engine::offload_pool> last;
+    {
+        std::lock_guard guard(lock_);
+        last = std::exchange(pool_, nullptr);
+    }
+    if (last == nullptr) return;
+    if (!last->shutdown(engine::saturating_add(engine::monotonic_now(), offload_grace), engine::leftover::drop)) {
+        std::fprintf(stderr,
+                     "fiber: blocking calls still ran %lld s after run() ended; they go on alone on %zu threads\n",
+                     static_cast<long long>(offload_grace / 1'000'000'000), last->statistics().threads);
+    }
+}
+
+}  // namespace fiber::detail
