@@ -3,7 +3,7 @@
 
 Syntax only: fast. What a compiler sees only while it optimises, the builds of tests/run see, which turn warnings into errors.
 
-Usage: warnings.py [compiler...]      default: g++ clang++-14 clang++-19, as far as they are installed
+Usage: compiler_warnings.py [compiler...]      default: g++ clang++-14 clang++-19, as far as they are installed
 """
 
 import os
