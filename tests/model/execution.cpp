@@ -219,16 +219,15 @@ step_set execution::independent_of(step taken, step_set sleeping) const {
     return kept;
 }
 
-// What a buffer holds follows from its thread's history; what it still holds does not.
-std::uint64_t execution::state() const noexcept {
+std::uint64_t execution::state() const {
     std::uint64_t hash = memory_hash_;
     for (const virtual_thread& thread : threads_) {
         hash = mix(hash, thread.history);
         hash = mix(hash, hash_of(thread.clock));
-        for (const buffered& each : thread.buffer) hash = mix(hash, each.sequence);
+        for (const buffered& each : thread.buffer) hash = mix(hash, mix(mix(each.to->id, each.content), each.slot()));
         hash = mix(hash, thread.buffer.size() * 2 + thread.runner->ended());
     }
-    return hash;
+    return scenario_.describe_guarded_ ? mix(hash, scenario_.describe_guarded_()) : hash;
 }
 
 // --- the state of memory ---------------------------------------------------------------------------------------------
@@ -251,6 +250,7 @@ void execution::initialize(cell& at, std::uint64_t bits) noexcept {
 // Addresses differ from execution to execution.
 std::uint64_t execution::content_of(const cell& at, std::uint64_t bits) const noexcept {
     if (at.rule == detail::identity::value || (at.rule == detail::identity::place && bits == 0)) return bits;
+    if (at.rule == detail::identity::moment && scenario_.describe_guarded_) return bits;
     for (std::size_t i = 0; at.rule == detail::identity::place && i < scenario_.objects_.size(); ++i) {
         const auto begin = reinterpret_cast<std::uintptr_t>(scenario_.objects_[i].where.get());
         if (bits - begin < scenario_.objects_[i].size) return mix(3 + i, bits - begin);
@@ -278,9 +278,17 @@ void execution::refresh(access_log& log) noexcept {
 }
 
 void execution::synchronize_with(const vector_clock& released) noexcept {
+    if (!how_.data_races) return;
     for (std::size_t i = 0; i < released.size(); ++i) {
         current_->clock[i] = std::max(current_->clock[i], released[i]);
     }
+}
+
+// What the caller has done up to now, for whoever acquires it.
+vector_clock execution::release() noexcept {
+    const vector_clock now = current_->clock;
+    if (how_.data_races) ++current_->clock[current_->number];
+    return now;
 }
 
 // --- operations ------------------------------------------------------------------------------------------------------
@@ -315,8 +323,7 @@ void execution::store(cell& to, std::uint64_t bits, std::memory_order order) {
     pause_before(strong ? operation::strong_store : operation::buffered_store, &to);
     observe(0);
     const std::uint64_t content = content_of(to, bits);
-    const vector_clock released = releases(order) ? current_->clock : vector_clock{};
-    if (releases(order)) ++current_->clock[current_->number];
+    const vector_clock released = releases(order) ? release() : vector_clock{};
     if (strong) {
         write(to, bits, content, released);
     } else {
@@ -339,8 +346,8 @@ void execution::end_update(cell& at, std::uint64_t bits, std::memory_order order
     if (acquires(order)) synchronize_with(at.released);
     vector_clock released = at.released;
     if (releases(order)) {
-        for (std::size_t i = 0; i < released.size(); ++i) released[i] = std::max(released[i], current_->clock[i]);
-        ++current_->clock[current_->number];
+        const vector_clock mine = release();
+        for (std::size_t i = 0; i < released.size(); ++i) released[i] = std::max(released[i], mine[i]);
     }
     write(at, bits, content_of(at, bits), released);
 }
@@ -384,6 +391,11 @@ unsigned execution::choose(unsigned alternatives) {
     return chosen;
 }
 
+void execution::forget_all_but(std::uint64_t local) noexcept {
+    current_->history = mix(mix(4, current_->number), local);
+    if (current_->buffer.empty()) current_->next_sequence = 0;
+}
+
 void execution::race(const char* access, unsigned other) {
     set_failure("data race: " + current_->name + " " + access + " what " + threads_[other].name +
                 " accesses, unordered");
@@ -391,7 +403,7 @@ void execution::race(const char* access, unsigned other) {
 }
 
 void execution::note_read(access_log& log) {
-    if (current_ == nullptr) return;
+    if (current_ == nullptr || !how_.data_races) return;
     for (unsigned i = 0; i < threads_.size(); ++i) {
         if (log.writes[i] > current_->clock[i]) return race("reads", i);
     }
@@ -401,7 +413,7 @@ void execution::note_read(access_log& log) {
 }
 
 void execution::note_write(access_log& log) {
-    if (current_ == nullptr) return;
+    if (current_ == nullptr || !how_.data_races) return;
     for (unsigned i = 0; i < threads_.size(); ++i) {
         if (std::max(log.writes[i], log.reads[i]) > current_->clock[i]) return race("writes", i);
     }

@@ -64,7 +64,7 @@ class execution {
     bool all_ended() const noexcept;
     // Those of `sleeping` that commute with `taken`, which is about to be taken.
     step_set independent_of(step taken, step_set sleeping) const;
-    std::uint64_t state() const noexcept;
+    std::uint64_t state() const;
 
     void set_failure(std::string what);
     bool failed() const noexcept { return !failure_.empty(); }
@@ -86,6 +86,7 @@ class execution {
     void wait_until(const std::function<bool()>& condition);
     std::uint64_t atomically(const std::function<std::uint64_t()>& action);
     unsigned choose(unsigned alternatives);
+    void forget_all_but(std::uint64_t local) noexcept;
     void note_read(detail::access_log& log);
     void note_write(detail::access_log& log);
     void fail(const char* what);
@@ -154,6 +155,7 @@ class execution {
     void refresh(detail::access_log& log) noexcept;
     std::uint64_t content_of(const detail::cell& at, std::uint64_t bits) const noexcept;
     std::uint64_t next_id() noexcept;
+    detail::vector_clock release() noexcept;
     void synchronize_with(const detail::vector_clock& released) noexcept;
     void stop();
     void race(const char* access, unsigned other);

@@ -271,6 +271,7 @@ void note_write(access_log& log) { running->note_write(log); }
 }  // namespace detail
 
 unsigned choose(unsigned alternatives) { return running->choose(alternatives); }
+void forget_all_but(std::uint64_t local) { running->forget_all_but(local); }
 void fail(const char* what) { running->fail(what); }
 
 }  // namespace model

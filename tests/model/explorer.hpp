@@ -31,6 +31,8 @@
 #include <utility>
 #include <vector>
 
+#include "scheduler/base/check.hpp"
+
 namespace model {
 
 enum class memory { interleaving, tso, pso };
@@ -38,12 +40,18 @@ enum class verdict { passed, failed, gave_up };
 
 inline constexpr unsigned unlimited = ~0u;
 
+// Sanitizers make an execution up to a hundred times as slow. There the tests look for errors in memory on the way, and
+// the proof is left to the plain build.
+inline constexpr bool sanitized = FIBER_ASAN || FIBER_TSAN;
+inline constexpr std::size_t enough_executions = FIBER_TSAN ? 1'000 : FIBER_ASAN ? 10'000 : 10'000'000;
+
 struct options {
     memory stores = memory::tso;
+    bool data_races = true;                 // false: model::plain must not be used, and there are fewer states
+    bool prune = true;                      // false: to check the pruning
     unsigned most_preemptions = unlimited;  // a bound makes the exploration incomplete, and faster only if it is small
-    std::size_t most_executions = 10'000'000;  // beyond: gave_up
-    bool prune = true;                         // false: to check the pruning
-    std::size_t most_steps = 2'000;            // of one execution; beyond: livelock
+    std::size_t most_executions = enough_executions;  // beyond: gave_up
+    std::size_t most_steps = 2'000;                   // of one execution; beyond: livelock
 };
 
 struct report {
@@ -65,7 +73,8 @@ inline constexpr std::size_t most_threads = 8;
 using vector_clock = std::array<std::uint16_t, most_threads>;
 
 // What stands for a written value in a state: the value; for a pointer its place in an object of the scenario, or else
-// the moment it was written; for a lock always the moment, because what it guards may be outside the state.
+// the moment it was written; for a lock always the moment, because what it guards is outside the state
+// (unless scenario::describe_guarded() tells).
 enum class identity : std::uint8_t { value, place, moment };
 
 // The untyped part of an atomic, and its place in the state.
@@ -258,6 +267,12 @@ class sleepers {
 // One of 0 ... alternatives - 1: all are explored. On a virtual thread.
 unsigned choose(unsigned alternatives);
 
+// The calling thread's own state is this number and nothing else: where it stands in its body, and what it will use
+// again of all that it has read. At the head of a loop, this lets the explorer see that the loop came back to where it
+// was; without it, each round is new and the exploration may not end. An endless loop is then no longer reported as
+// livelock. Needs data_races = false to be of use.
+void forget_all_but(std::uint64_t local);
+
 // Ends the execution and the exploration as failed. On a virtual thread, or in scenario::finally().
 void fail(const char* what);
 inline void check(bool condition, const char* what) {
@@ -278,6 +293,8 @@ class scenario {
         threads_.push_back({std::move(name), std::move(body)});
     }
     void finally(std::function<void()> check) { finally_ = std::move(check); }
+    // A number that stands for what the locks guard. Without it, the order in which the locks were taken does.
+    void describe_guarded(std::function<std::uint64_t()> describe) { describe_guarded_ = std::move(describe); }
 
  private:
     friend class execution;
@@ -294,6 +311,7 @@ class scenario {
     std::vector<object> objects_;
     std::vector<thread_plan> threads_;
     std::function<void()> finally_;
+    std::function<std::uint64_t()> describe_guarded_;
 };
 
 // Explores all executions of the scenario that `setup` builds, until one fails.
