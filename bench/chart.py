@@ -113,7 +113,8 @@ def svg(run, workers):
         return ""
     others = "other libraries and languages" if len(systems) > 3 else "threads"
     where = "1 worker, one CPU" if workers == 1 else f"{workers} workers, {workers} CPUs"
-    head = [f'<text x="24" y="30" class="title">fibers against {others} ({where}); shorter is better</text>']
+    what = "CPU time, shorter is better" if run.cpu_time and workers == 1 else "shorter is better"
+    head = [f'<text x="24" y="30" class="title">fibers against {others} ({where}); {what}</text>']
     x = 24
     for system in systems:
         head.append(f'<rect x="{x}" y="44" width="10" height="10" rx="2" class="{system}"/>')

@@ -45,8 +45,10 @@ def _figure_line(run, target):
 
 
 def _ratio_line(run, target):
-    figure = run.get(target["case"], "time", target["workers"], "fiber")
-    to = run.get(target["to"]["case"], "time", target["to"]["workers"], target["to"]["system"])
+    # Two workers' CPU time says nothing about how fast they are: across worker counts only wall time compares.
+    metric = "time" if target["workers"] == target["to"]["workers"] else "wall"
+    figure = run.get(target["case"], metric, target["workers"], "fiber")
+    to = run.get(target["to"]["case"], metric, target["to"]["workers"], target["to"]["system"])
     name = (f"{target['case']} W={target['workers']} / {target['to']['case']} W={target['to']['workers']}"
             + (" raw" if target["to"]["system"] == "raw" else ""))
     if not figure or not to:

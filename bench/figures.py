@@ -68,7 +68,10 @@ class Figure:
 
 @dataclass
 class Run:
-    """figures[case, metric, workers, system], and what each system said about its configuration."""
+    """figures[case, metric, workers, system], and what each system said about its configuration.
+
+    Besides those of METRICS there is "wall", the wall time where "time" may be CPU time.
+    """
 
     figures: dict = field(default_factory=dict)
     configurations: dict = field(default_factory=dict)
@@ -120,8 +123,10 @@ def _add_row(run, row, use_cpu=False):
         if row.get("error_occurred"):
             figure.error = row.get("error_message", "failed")
         elif metric == "time":
+            wall = row["real_time"] * NANOSECONDS[row["time_unit"]]
             cpu = _cpu_time(row) if use_cpu and workers == 1 else None
-            figure.values.append(row["real_time"] * NANOSECONDS[row["time_unit"]] if cpu is None else cpu)
+            figure.values.append(wall if cpu is None else cpu)
+            run.figures.setdefault((case, "wall", workers, system), Figure()).values.append(wall)
         elif metric in row:
             figure.values.append(row[metric] * SCALE[unit])
 
@@ -160,7 +165,7 @@ def as_json(run):
     """The run as plain data, for --json and for other programs."""
     results = []
     for (case, metric, workers, system), figure in run.figures.items():
-        unit = next(u for c, m, u, _ in METRICS if (c, m) == (case, metric))
+        unit = next((u for c, m, u, _ in METRICS if (c, m) == (case, metric)), "ns")
         row = {"name": f"{case}/{system}/workers:{workers}", "metric": metric,
                "unit": "ns" if unit in NANOSECONDS else {"B": "bytes", "1": "count"}[unit]}
         if figure.error:
