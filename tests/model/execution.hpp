@@ -1,5 +1,5 @@
 // One execution of a scenario: its virtual threads, their store buffers, and the steps that are possible next.
-// explorer.cpp decides which step comes next, execution.cpp takes it.
+// search.cpp decides which step comes next, execution.cpp takes it.
 // One execution exists at a time; the operations of model::atomic find it through `running`.
 #pragma once
 
