@@ -1,4 +1,5 @@
 // One owner that uses every way in and out, three thieves: each item leaves exactly once, and whole.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -53,7 +54,8 @@ void own(deque& d, std::vector<item>& items, fiber_test::random& random) {
         for (auto removals = random.below(12); removals > 0 && pushed > 0; --removals) {
             item* newest = &items[pushed - 1];
             item* oldest = d.peek_top();
-            switch (random.below(4)) {
+            item* recent = &items[pushed - 1 - random.below(std::min<std::size_t>(pushed, 8))];
+            switch (random.below(5)) {
                 case 0:
                     if (item* got = d.pop()) consume(*got);
                     break;
@@ -62,6 +64,9 @@ void own(deque& d, std::vector<item>& items, fiber_test::random& random) {
                     break;
                 case 2:
                     if (d.pop_if(newest)) consume(*newest);
+                    break;
+                case 3:
+                    if (d.remove_recent(recent)) consume(*recent);
                     break;
                 default:
                     if (oldest != nullptr && d.take_if(oldest)) consume(*oldest);
