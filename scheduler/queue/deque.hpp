@@ -129,8 +129,12 @@ class work_stealing_deque {
         const index bottom = bottom_.load(std::memory_order_relaxed);
         const index top = top_.load(std::memory_order_relaxed);  // P7 looks again
         const index end = bottom - top > reach ? bottom - reach : top;
+        // Siblings that are joined in order are all found where the first was: the later ones have moved down there.
+        if (recent_ >= end && recent_ < bottom && own_->slot(recent_).load(std::memory_order_relaxed) == item) {
+            return remove_at(recent_, bottom);
+        }
         for (index at = bottom - 1; at >= end; --at) {
-            if (own_->slot(at).load(std::memory_order_relaxed) == item) return remove_at(at, bottom);
+            if (own_->slot(at).load(std::memory_order_relaxed) == item) return remove_at(recent_ = at, bottom);
         }
         return false;
     }
@@ -310,6 +314,7 @@ class work_stealing_deque {
     Atomic<ring*> ring_{nullptr};                  // written when growing, read by thieves together with bottom
     std::atomic<std::uint64_t> pushes_{0};  // written together with bottom; no part of the protocol, so no Atomic
     alignas(cache_line) ring* own_;         // the same ring, without a load from a line that thieves read
+    index recent_ = 0;                      // owner only: where remove_recent() last found something
     index top_seen_ = 0;                    // owner only: top, some time ago; it only grows
     const sharing mode_;
 };
