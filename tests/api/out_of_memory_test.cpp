@@ -174,7 +174,7 @@ TEST_CASE("when stacks run out, starting fails with an error and those that run 
         {
             const injected_failure failure(resource::mapping, 0, failure_span::all_from_there);
             try {
-                for (int i = 0; i < 3000; ++i) {
+                for (int i = 0; i < 600; ++i) {
                     tasks.push_back(fiber::spawn([&] {
                         ++started;
                         leave.wait();

@@ -1,6 +1,5 @@
 // run and runtime: results, options, the order of things at the end, several runtimes in one process.
 #include <memory>
-#include <set>
 #include <stdexcept>
 
 #include "tests/api/fixture.hpp"
@@ -224,29 +223,51 @@ TEST_CASE("row 25: leftover tasks that wait in the queue as the main task ends a
     });
 }
 
-TEST_CASE("all_tasks lists those that live, with their names") {
-    on_each_worker_count([] {
-        gate stop;
-        std::atomic<int> started{0};
-        const auto wait = [&] {
-            ++started;
-            stop.wait();
-        };
-        auto first = fiber::spawn({.name = "first"}, wait);
-        auto second = fiber::spawn({.name = "second"}, wait);
-        REQUIRE(yield_until([&] { return started == 2; }));
-        std::multiset<std::string> names;
-        std::size_t count = 0;
-        for (const auto& entry : fiber::all_tasks()) {
-            names.insert(std::string(entry.name));
-            ++count;
+TEST_CASE("one runtime may run again; in between it takes nothing") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(workers);
+        for (int round = 0; round < 3; ++round) {
+            CHECK(fixture.run([&] {
+                fiber::sleep_for(100us);
+                return fiber::spawn([&] { return fiber::to_thread([&] { return round; }); }).get();
+            }) == round);
+            CHECK_THROWS_AS((void)fixture.runtime().spawn([held = tracked(1)] {}), fiber::runtime_stopped);
         }
-        CHECK(count == 3);  // and the main task
-        CHECK(names.count("first") == 1);
-        CHECK(names.count("second") == 1);
-        stop.open();
-        first.get();
-        second.get();
-        CHECK(fiber::all_tasks().size() == 1);
+        CHECK_THROWS_AS(fixture.run([] { throw std::runtime_error("fourth"); }), std::runtime_error);
+        CHECK(fixture.run([] { return 5; }) == 5);
+    });
+}
+
+TEST_CASE("spawn and post on a runtime take arguments and options") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(workers);
+        auto named = fixture.runtime().spawn(
+            {.name = "named"}, [](int a, int b) { return a + b; }, 1, 2);
+        CHECK(named.name() == "named");
+        std::atomic<int> posted{0};
+        fixture.runtime().post([&](int value) { posted = value; }, 4);
+        CHECK(fixture.run([&] { return named.get(); }) == 3);
+        CHECK(posted == 4);
+    });
+}
+
+TEST_CASE("with virtual time long sleeps take none, and end in order") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(fiber::runtime_options{.workers = workers, .virtual_time = true});
+        const auto begin = std::chrono::steady_clock::now();
+        journal<int> order;
+        fixture.run([&] {
+            std::vector<fiber::task<void>> sleepers;
+            for (const int hours : {3, 1, 2}) {
+                sleepers.push_back(fiber::spawn([&, hours] {
+                    fiber::sleep_for(std::chrono::hours(hours));
+                    order.add(hours);
+                }));
+            }
+            CHECK_FALSE(sleepers[0].wait_for(30min));
+            fiber::gather(sleepers);
+        });
+        CHECK(order.entries() == std::vector{1, 2, 3});
+        CHECK(std::chrono::steady_clock::now() - begin < 30min);
     });
 }

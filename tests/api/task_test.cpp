@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <stdexcept>
 
@@ -233,6 +234,39 @@ TEST_CASE("exception tells what a finished task threw") {
         const std::exception_ptr thrown = bad.exception();
         REQUIRE(thrown != nullptr);
         CHECK_THROWS_WITH_AS(std::rethrow_exception(thrown), "bad", std::runtime_error);
+    });
+}
+
+TEST_CASE("exception of an unfinished task is a usage_error, of a cancelled one it throws cancelled") {
+    on_each_worker_count([] {
+        auto task = fiber::spawn(park_until_cancelled);
+        CHECK_THROWS_AS((void)task.exception(), fiber::usage_error);
+        task.cancel();
+        task.wait();
+        CHECK_THROWS_AS((void)task.exception(), fiber::cancelled);
+    });
+}
+
+TEST_CASE("a value can be had once, an exception as often as asked") {
+    on_each_worker_count([] {
+        auto value = fiber::spawn([] { return 1; });
+        CHECK(value.get() == 1);
+        CHECK_THROWS_AS(value.get(), std::future_error);
+        auto error = fiber::spawn([] { throw std::runtime_error("again"); });
+        CHECK_THROWS_AS(error.get(), std::runtime_error);
+        CHECK_THROWS_AS(error.get(), std::runtime_error);
+    });
+}
+
+TEST_CASE("a result may be a reference") {
+    on_each_worker_count([] {
+        int target = 1;
+        auto task = fiber::spawn([&]() -> int& { return target; });
+        static_assert(std::is_same_v<decltype(task), fiber::task<int&>>);
+        CHECK(&task.get() == &target);
+        fiber::promise<int&> promise;
+        promise.set_value(target);
+        CHECK(&promise.get_future().get() == &target);
     });
 }
 

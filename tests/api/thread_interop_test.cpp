@@ -1,6 +1,7 @@
 // Plain threads and fibers together: row 29 of the semantics, and waiting from threads.
 #include <algorithm>
 #include <functional>
+#include <future>
 #include <stdexcept>
 
 #include "tests/api/fixture.hpp"
@@ -204,6 +205,26 @@ TEST_CASE("row 29: ping-pong between a thread and a fiber") {
             REQUIRE(pongs[static_cast<std::size_t>(i)].get() == i + 1);
         }
         partner.get();
+    });
+}
+
+TEST_CASE("row 29: threads that wait as run ends are woken: what they wait for is cancelled or broken") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(workers);
+        std::optional<fiber::task<void>> task;
+        std::optional<fiber::future<int>> future;
+        std::thread waits_for_task;
+        std::thread waits_for_future;
+        fixture.run([&] {
+            task.emplace(fiber::spawn(park_until_cancelled));
+            fiber::promise<int> dropped;
+            future.emplace(dropped.get_future());
+            waits_for_task = std::thread([&] { CHECK_THROWS_AS(task->get(), fiber::cancelled); });
+            waits_for_future = std::thread([&] { CHECK_THROWS_AS(future->get(), std::future_error); });
+            fiber::sleep_for(2ms);
+        });
+        waits_for_task.join();
+        waits_for_future.join();
     });
 }
 
