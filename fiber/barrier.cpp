@@ -10,16 +10,23 @@ barrier_core::barrier_core(std::ptrdiff_t expected) : expected_(expected), missi
 
 barrier_core::arrival barrier_core::arrive(std::ptrdiff_t count, staying mode) {
     if (count < 1) throw_invalid("fiber: barrier::arrive() counts at least one");
-    const std::uint64_t phase = word_.lock();
-    if (count > missing_) {
+    for (;;) {
+        const std::uint64_t phase = word_.lock();
+        if (missing_ == 0 && count <= expected_) {  // the phase is just being completed, the next one is meant
+            word_.unlock(phase);
+            (void)wait_until(phase, engine::never);
+            continue;
+        }
+        if (count > missing_) {
+            word_.unlock(phase);
+            throw_misuse("fiber: more arrived at a barrier than it expects");
+        }
+        missing_ -= count;
+        if (mode == staying::no) --expected_;
+        const bool last = missing_ == 0;
         word_.unlock(phase);
-        throw_misuse("fiber: more arrived at a barrier than it expects");
+        return {phase, last};
     }
-    missing_ -= count;
-    if (mode == staying::no) --expected_;
-    const bool last = missing_ == 0;
-    word_.unlock(phase);
-    return {phase, last};
 }
 
 barrier_core::arrival barrier_core::arrive_unless_cancelled() {

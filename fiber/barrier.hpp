@@ -79,8 +79,9 @@ class barrier {
 
     static constexpr std::ptrdiff_t max() noexcept { return std::numeric_limits<std::ptrdiff_t>::max(); }
 
-    // Arrives `count` times without waiting. If that completes the phase, it calls the completion function; what this
-    // throws is thrown here, after the others went on. Does not park unless the completion function does.
+    // Arrives `count` times without waiting for the others. If that completes the phase, it calls the completion
+    // function; what this throws is thrown here, after the others went on. Who comes while the completion function runs
+    // waits for its end and arrives in the next phase; that is a cancellation point.
     // Throws, and changes nothing: invalid_option when count is less than one, usage_error when more would have
     // arrived than are expected.
     [[nodiscard]] arrival_token arrive(std::ptrdiff_t count = 1) {
