@@ -79,7 +79,7 @@ void prepare(task_slot& slot, const task_operations& operations, call_site site)
     slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
                      std::memory_order_release);
     slot.operations = &operations;
-    slot.stack = nullptr;
+    slot.stack.store(nullptr, std::memory_order_relaxed);
     slot.uncancellable_depth = 0;
     slot.ends_cancelled = false;
     slot.ends_failed = false;

@@ -162,7 +162,7 @@ void scheduler::timer_armed(nanos deadline) noexcept {
     }
 }
 
-bool scheduler::sleep(worker_shared& self) noexcept {
+bool scheduler::sleep(worker_shared& self, bool& kept_timers) noexcept {
     if (options_.virtual_time && sleep_virtually()) return false;
     worker_shared* nobody = nullptr;
     const bool keeper = keeper_.compare_exchange_strong(nobody, &self, std::memory_order_seq_cst);
@@ -181,12 +181,16 @@ bool scheduler::sleep(worker_shared& self) noexcept {
         } while (!notified && earliest_timer() > now());
         keeper_deadline_.store(nobody_sleeps, std::memory_order_seq_cst);
         keeper_.store(nullptr, std::memory_order_seq_cst);
-        // The role passes on: somebody else is asleep and this worker may be about to compute for long.
-        if (idle_.waiting() > (notified ? 0u : 1u) && earliest_timer() != never) {
-            if (idle_member* place = idle_.notify()) wake(*place);
-        }
+        kept_timers = true;
     }
     return notified;
+}
+
+// A worker that waits without a deadline takes the role over from one that has left it.
+void scheduler::pass_on_timers() noexcept {
+    if (keeper_.load(std::memory_order_seq_cst) != nullptr || idle_.waiting() == 0 || earliest_timer() == never) return;
+    // Whoever searches: that may be the caller itself, which a notifier has counted.
+    if (idle_member* place = idle_.notify_always()) wake(*place);
 }
 
 // All workers wait: time jumps to the next timer. Returns whether it did.

@@ -73,8 +73,11 @@ class scheduler {
     void expire_due_timers() noexcept;
     // While stopping: cancels what is left. Returns whether everything has ended.
     bool check_finished() noexcept;
-    // Sleeps until the worker is notified (true) or a timer is due (false). Requires: announced in the idle set.
-    bool sleep(worker_shared& self) noexcept;
+    // Sleeps until the worker is notified (true) or a timer is due (false). `kept_timers`: it was the one that watched
+    // the timers, and owes pass_on_timers() once it has left the idle set. Requires: announced in the idle set.
+    bool sleep(worker_shared& self, bool& kept_timers) noexcept;
+    // Sees to it that somebody among the waiting watches the timers, for the caller may now compute for long.
+    void pass_on_timers() noexcept;
 
     // Unfinished tasks. Exact when nothing runs.
     std::size_t live_tasks() const noexcept;

@@ -121,8 +121,8 @@ struct task_slot {
     alignas(cache_line) std::atomic<std::uint64_t> state{0};
     const task_operations* operations = nullptr;
     park_state park;
-    std::atomic<std::uintptr_t> awaiting{0};  // a task_slot*, or a cancel_forwarder* with bit 0 set, or 0
-    fiber_stack* stack = nullptr;             // where it is parked
+    std::atomic<std::uintptr_t> awaiting{0};   // a task_slot*, or a cancel_forwarder* with bit 0 set, or 0
+    std::atomic<fiber_stack*> stack{nullptr};  // where it is parked; others look to prefetch it
     task_pool* pool = nullptr;        // where the slot goes back to, and whose scheduler runs it; nullptr: the heap
     task_slot* queue_next = nullptr;  // link in the injection queue, a batch, or the free list
     std::uint8_t stack_size_class = 0;

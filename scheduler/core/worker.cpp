@@ -123,7 +123,7 @@ void worker::park() noexcept {
     task_slot& task = *self->task_;
     if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
     if (task.park.completed()) return;
-    task.stack = self->stack_;
+    task.stack.store(self->stack_, std::memory_order_relaxed);
     leave(self, departure::park);
 }
 
@@ -138,7 +138,7 @@ worker::yield_verdict worker::yield() noexcept {
         if (!(seen & task_slot::started)) mark_started_out_of_turn(task);
     }
     if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
-        task.stack = self->stack_;
+        task.stack.store(self->stack_, std::memory_order_relaxed);
         if (self->alone_) {
             self->push(task);  // nobody can take it before its stack has been left
             leave(self, departure::none);
@@ -153,7 +153,9 @@ worker::yield_verdict worker::yield() noexcept {
 // The stack to go on from: that of the next parked fiber, or a pooled one in its loop, which gets what is in handed_.
 inline fiber_stack& worker::choose_next() noexcept {
     task_slot* next = take();
-    if (next != nullptr && next->stack != nullptr) return *next->stack;
+    if (next != nullptr) {
+        if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) return *parked_on;
+    }
     handed_ = next;
     fiber_stack* spare = stacks_[default_class_];
     FIBER_ASSERT(spare != nullptr);
@@ -178,8 +180,8 @@ void worker::loop(void* argument) noexcept {
             self->arrive(here, nullptr);
             continue;
         }
-        if (next->stack != nullptr) {
-            to = next->stack;
+        if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) {
+            to = parked_on;
         } else if (!self->ensure_spare_stack(*next)) {
             continue;
         } else if (next->stack_size_class != here.size_class) {

@@ -164,12 +164,17 @@ bool worker::wait_for_work(bool searching) noexcept {
     idle.begin_wait(idle_, searching);
     // The look after the announcement (idle set, P1): whoever published before it and saw nobody waiting is seen here.
     const bool stay = !scheduler_.work_visible() && !scheduler_.check_finished();
-    const bool notified = stay && scheduler_.sleep(*this);
-    if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) return false;
+    bool kept_timers = false;
+    const bool notified = stay && scheduler_.sleep(*this, kept_timers);
+    if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) {
+        if (kept_timers) scheduler_.pass_on_timers();
+        return false;
+    }
     // The notifier may be between two instructions. A kick is no notification: taken for one, it would count this
     // worker out of the searching once too often, and nobody would ever be notified again.
     while (!(idle_.word.load(std::memory_order_acquire) & idle_member::notified)) cpu_pause();
     idle_.word.store(0, std::memory_order_relaxed);
+    if (kept_timers) scheduler_.pass_on_timers();
     return true;
 }
 

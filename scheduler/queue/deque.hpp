@@ -18,8 +18,10 @@
 //       old ring reads the same entry there: old rings are never written again and live as long as the deque.
 //   P6  push: seq_cst store of bottom, then (caller) load of the idle word  <>  (caller) seq_cst change of the idle
 //       word, then empty(). One of them sees the other: no item is left while everybody falls asleep.
-//   P7  remove_recent: store bottom, load top  <>  steal: load top, load bottom; all seq_cst, as P2. If the owner, having
-//       lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until bottom rises.
+//   P7  remove_recent: store bottom, load top  <>  steal: load top, load bottom; all seq_cst, as P2. If the owner,
+//   having
+//       lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until bottom
+//       rises.
 #pragma once
 
 #include <atomic>
@@ -122,9 +124,9 @@ class work_stealing_deque {
         return own_->slot(top).load(std::memory_order_relaxed) == item && claim_top(top);
     }
 
-    // Owner only. Removes `item` if it is one of the newest few entries; the others keep their order. false: it is not, or
-    // thieves are as far as that. The entries above it are out of sight for a moment: the caller looks at the idle word
-    // afterwards, as after a push (P6).
+    // Owner only. Removes `item` if it is one of the newest few entries; the others keep their order. false: it is not,
+    // or thieves are as far as that. The entries above it are out of sight for a moment: the caller looks at the idle
+    // word afterwards, as after a push (P6).
     bool remove_recent(T* item) noexcept {
         const index bottom = bottom_.load(std::memory_order_relaxed);
         const index top = top_.load(std::memory_order_relaxed);  // P7 looks again
@@ -139,11 +141,15 @@ class work_stealing_deque {
         return false;
     }
 
-    // Owner only. The oldest entry, perhaps already stolen: a hint for prefetching; nullptr when it looks empty.
-    [[gnu::always_inline]] T* peek_top() const noexcept {
-        const index top = top_.load(std::memory_order_relaxed);
-        if (top == bottom_.load(std::memory_order_relaxed)) return nullptr;
-        return own_->slot(top).load(std::memory_order_relaxed);
+    // Owner only. The oldest entry, perhaps already stolen; nullptr when it looks empty. A hint.
+    [[gnu::always_inline]] T* peek_top() const noexcept { return peek(0); }
+
+    // Owner only. The entry that is `behind` places behind the oldest, perhaps already stolen: a hint for prefetching;
+    // nullptr when there is none.
+    [[gnu::always_inline]] T* peek(std::int64_t behind) const noexcept {
+        const index at = top_.load(std::memory_order_relaxed) + behind;
+        if (at >= bottom_.load(std::memory_order_relaxed)) return nullptr;
+        return own_->slot(at).load(std::memory_order_relaxed);
     }
 
     // Any thread. Removes the oldest entry. Requires: stealable.
@@ -246,8 +252,8 @@ class work_stealing_deque {
     // may be moved.
     bool remove_at(index at, index bottom) noexcept {
         if (mode_ == sharing::stealable) {
-            bottom_.store(at, std::memory_order_seq_cst);           // P7
-            if (top_.load(std::memory_order_seq_cst) >= at) {       // P7
+            bottom_.store(at, std::memory_order_seq_cst);          // P7
+            if (top_.load(std::memory_order_seq_cst) >= at) {      // P7
                 bottom_.store(bottom, std::memory_order_seq_cst);  // P6
                 return false;
             }
