@@ -15,7 +15,7 @@
 //   * While a task runs, the pool holds at least one stack of the default class: parking never allocates and never
 //   fails.
 //   * Queue order is FIFO: next_ is filled only when nothing else waits here, so it is older than everything in the
-//   deque.
+//   deque. Except a lone worker's fibers whose timers have expired: these go first.
 #pragma once
 
 #include <array>
@@ -112,6 +112,7 @@ class alignas(cache_line) worker final : public worker_shared {
     task_slot* accept(task_slot* entry) noexcept;
     task_slot* take_next_slot() noexcept;
     void push(task_slot& task) noexcept;
+    void push_late(task_slot& task) noexcept;
     void beat() noexcept;
     bool poll() noexcept;
     void take_in_injected() noexcept;
@@ -139,7 +140,9 @@ class alignas(cache_line) worker final : public worker_shared {
     task_slot* task_ = nullptr;
     fiber_stack* stack_ = nullptr;
     fiber_stack* arriving_ = nullptr;
-    task_slot* handed_ = nullptr;  // a runnable that was taken for the loop to run first
+    task_slot* last_next_ = nullptr;  // a lone worker's next_ heads a chain; its end
+    bool expiring_ = false;           // timers are being expired: what they wake goes first
+    task_slot* handed_ = nullptr;     // a runnable that was taken for the loop to run first
     exception_globals* exceptions_ = nullptr;
     std::array<fiber_stack*, stack_class_count> stacks_{};
     std::array<std::uint32_t, stack_class_count> stack_counts_{};
@@ -157,7 +160,7 @@ inline task_slot* worker::take_next_slot() noexcept {
     task_slot* next = next_.load(std::memory_order_relaxed);
     if (next == nullptr) return nullptr;
     if (alone_) {
-        next_.store(nullptr, std::memory_order_relaxed);
+        next_.store(next->queue_next, std::memory_order_relaxed);
         return next;
     }
     return next_.exchange(nullptr, std::memory_order_acq_rel);
