@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "fiber/detail/invoke.hpp"
 #include "fiber/future.hpp"
+#include "scheduler/core/ambient.hpp"
 #include "scheduler/core/offload_pool.hpp"
 
 namespace fiber {
@@ -20,8 +22,12 @@ namespace detail {
 struct offloaded : engine::offload_job {
     engine::task_slot* slot = nullptr;
     std::shared_ptr<engine::offload_pool> pool;
-    engine::task_attachment* context = nullptr;  // the caller's context variables
+    engine::task_attachment* context = engine::share(engine::ambient_context());  // the caller's context variables
 
+    offloaded() = default;
+    ~offloaded() {
+        if (context != nullptr) engine::release_attachment(context);
+    }
     // Hands the job over; parks while the pool's queue is full. Throws runtime_stopped, std::system_error, `cancelled`.
     void submit();
     // Of a queued job: true, and it will not run.
@@ -53,22 +59,27 @@ struct offload_payload {
     static void run(engine::offload_job* job) noexcept {
         engine::task_slot& slot = *static_cast<offloaded*>(job)->slot;
         offload_payload& self = of(slot);
+        std::optional<engine::borrowed_context> callers(std::in_place, std::exchange(self.job.context, nullptr));
+        const auto end_call = [&] {
+            self.end_call();
+            callers.reset();
+        };
         try {
             if constexpr (std::is_void_v<T>) {
                 self.call();
-                self.end_call();
+                end_call();
                 self.settle(slot, [&] { self.result.emplace(); });
             } else if constexpr (std::is_reference_v<T>) {
                 auto* value = std::addressof(self.call());
-                self.end_call();
+                end_call();
                 self.settle(slot, [&] { self.result.emplace(value); });
             } else {
                 stored_type<T> value = self.call();
-                self.end_call();
+                end_call();
                 self.settle(slot, [&] { self.result.emplace(std::move(value)); });
             }
         } catch (...) {
-            self.end_call();
+            end_call();
             self.settle(slot, [&] { self.result.capture(slot); });
         }
         engine::release_runner(slot);

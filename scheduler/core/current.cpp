@@ -1,5 +1,6 @@
 #include "scheduler/core/current.hpp"
 
+#include "scheduler/core/ambient.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/worker.hpp"
 
@@ -14,6 +15,8 @@ task_slot* allocate_task(const task_operations& operations, std::uint8_t slot_cl
         return nullptr;
     task_slot& slot = here->take_slot(slot_class);
     prepare(slot, operations, site);
+    if (const task_slot* parent = here->current_task(); parent != nullptr && parent->context != nullptr) [[unlikely]]
+        slot.context = share(parent->context);
     slot.stack_size_class = size == runtime_default ? here->default_class() : size;
     slot.id.store(here->next_task_id(), std::memory_order_relaxed);
     return &slot;
@@ -23,6 +26,7 @@ task_slot& allocate_task_for(scheduler& home, const task_operations& operations,
                              std::uint8_t size, call_site site) {
     task_slot& slot = home.tasks().take(slot_class);
     prepare(slot, operations, site);
+    slot.context = share(ambient_context());
     slot.stack_size_class = size == runtime_default ? home.settings().default_class : size;
     slot.id.store(home.next_outside_id(), std::memory_order_relaxed);
     return slot;

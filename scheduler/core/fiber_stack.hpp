@@ -17,6 +17,7 @@ struct fiber_stack {
     stack_view bounds;            // without this header
     std::byte* mapped_base = nullptr;
     stack_class size_class = 0;
+    void* innermost_scope = nullptr;  // the floor above's: scopes of the tasks on this stack, the latest first
 
     // Throws stack_exhausted.
     static fiber_stack* acquire(stack_arena& arena, stack_class size, context::entry loop) {

@@ -173,6 +173,15 @@ namespace {
 
 constexpr std::uint64_t generation_of(std::uint64_t state) noexcept { return state >> 32; }
 
+void tell_listener(task_slot& task, std::uint32_t generation) noexcept {
+    std::shared_ptr<cancel_listener> listener;
+    {
+        std::lock_guard guard(task.lock);
+        if (task.generation() == generation && task.extras != nullptr) listener = task.extras->listener;
+    }
+    if (listener != nullptr) deferred_listeners::tell(std::move(listener));
+}
+
 // Counts a request. false: not that task any more, or it has finished.
 bool count_request(task_slot& task, std::uint32_t generation) noexcept {
     std::uint64_t seen = task.state.load(std::memory_order_acquire);
@@ -181,6 +190,8 @@ bool count_request(task_slot& task, std::uint32_t generation) noexcept {
         if (generation_of(seen) != generation || (seen & task_slot::finished)) return false;
         next = (seen & task_slot::cancel_mask) == task_slot::cancel_mask ? seen : seen + task_slot::cancel_one;
     } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
+    if (seen & task_slot::has_listener) [[unlikely]]
+        tell_listener(task, generation);
     return true;
 }
 
@@ -202,6 +213,7 @@ bool cancel_promise(task_slot& promise) noexcept {
 }
 
 bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* message) noexcept {
+    const deferred_listeners until_unlocked;
     std::lock_guard guard(task.lock);
     if (task.awaiting.load(std::memory_order_relaxed) != tagged) return false;
     auto* forwarder = reinterpret_cast<cancel_forwarder*>(tagged & ~std::uintptr_t{1});
@@ -213,8 +225,11 @@ bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* mess
 // Goes down the chain of tasks that wait for each other; the last one that takes it gets it delivered.
 bool cancel(task_slot& task, const char* message) noexcept {
     if (task.operations->run == nullptr) return cancel_promise(task);
+    return cancel_generation(task, task.generation(), message);
+}
+
+bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
     task_slot* at = &task;
-    std::uint32_t generation = task.generation();
     if (!count_request(task, generation)) return false;
     for (;;) {
         const std::uintptr_t awaited = at->awaiting.load(std::memory_order_acquire);
@@ -248,6 +263,24 @@ unsigned uncancel(task_slot& task) noexcept {
         if ((next & task_slot::cancel_mask) == 0) next &= ~task_slot::cancel_pending;
     } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
     return static_cast<unsigned>((next & task_slot::cancel_mask) >> 16);
+}
+
+std::shared_ptr<cancel_listener> cancel_listener_of(task_slot& task) noexcept {
+    std::lock_guard guard(task.lock);
+    return task.extras != nullptr ? task.extras->listener : nullptr;
+}
+
+bool replace_cancel_listener(task_slot& task, const cancel_listener* expected, std::shared_ptr<cancel_listener> fresh) {
+    {
+        std::lock_guard guard(task.lock);
+        std::shared_ptr<cancel_listener>& stands = extras_locked(task)->listener;
+        if (stands.get() != expected) return false;
+        stands.swap(fresh);  // the one before goes after the lock
+        task.state.fetch_or(task_slot::has_listener, std::memory_order_acq_rel);
+    }
+    // A cancel() before the flag stood did not look for a listener: it was counted.
+    if (cancelling(task) != 0) tell_listener(task, task.generation());
+    return true;
 }
 
 std::string cancel_message(task_slot& task) noexcept {

@@ -7,8 +7,10 @@
 // release_runner. The future's side may settle it too: as cancelled.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -21,10 +23,35 @@ namespace fiber::engine {
 
 class scheduler;
 
+// Told once, by the first cancel() of its task, on the thread that calls it.
+class cancel_listener {
+ public:
+    virtual ~cancel_listener() = default;
+    virtual void on_cancel() noexcept = 0;
+
+ private:
+    friend class deferred_listeners;
+    std::atomic<bool> told_{false};
+    std::shared_ptr<cancel_listener> next_;
+};
+
+// While one stands, listeners are not called on this thread; the end of the outermost calls them. For whoever cancels
+// under a lock: listeners run code of the user's.
+class deferred_listeners {
+ public:
+    deferred_listeners() noexcept;
+    ~deferred_listeners();
+    deferred_listeners(const deferred_listeners&) = delete;
+    deferred_listeners& operator=(const deferred_listeners&) = delete;
+
+    static void tell(std::shared_ptr<cancel_listener> listener) noexcept;
+};
+
 // What few tasks have. Guarded by the task's lock.
 struct task_extras {
     std::string name;
     std::string cancel_message;
+    std::shared_ptr<cancel_listener> listener;
 };
 
 // --- birth ---
@@ -67,9 +94,15 @@ bool unobserve(task_slot& task, observer& who) noexcept;
 // Counts, and delivers to the wait that is open or to the next one. false: the task has finished. Any thread; the
 // caller keeps the task alive. `message` may be nullptr.
 bool cancel(task_slot& task, const char* message) noexcept;
+// The same for the task that had this generation. Nobody need keep it alive, only its pool; not for promises.
+bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept;
 unsigned cancelling(const task_slot& task) noexcept;
 // Returns the remaining count; at 0 an undelivered cancellation is withdrawn. The task itself or its owner.
 unsigned uncancel(task_slot& task) noexcept;
+// The listener of a task, and another in the place of `expected` (false: that is not the one that stands); it is told
+// at once if the task has been cancelled. The task itself or its owner. Throws std::bad_alloc.
+std::shared_ptr<cancel_listener> cancel_listener_of(task_slot& task) noexcept;
+bool replace_cancel_listener(task_slot& task, const cancel_listener* expected, std::shared_ptr<cancel_listener> fresh);
 // Empty if there is none, or no memory for the copy.
 std::string cancel_message(task_slot& task) noexcept;
 void set_cancel_message(task_slot& task, const char* message) noexcept;

@@ -85,6 +85,7 @@ bool scheduler::check_finished() noexcept {
 
 // Each task that is left is cancelled once; those that were spawned meanwhile, on the next look.
 void scheduler::cancel_leftovers() noexcept {
+    const deferred_listeners until_unlocked;
     std::lock_guard guard(sweep_);
     std::uint64_t submitted = submitted_outside_.load(std::memory_order_seq_cst);
     for (const auto& each : workers_) submitted += each->submitted();
@@ -163,7 +164,8 @@ void scheduler::timer_armed(nanos deadline) noexcept {
 }
 
 bool scheduler::sleep(worker_shared& self, bool& kept_timers) noexcept {
-    if (options_.virtual_time && sleep_virtually()) return false;
+    // Whoever is the last to wait moves the time; the clock that sleepers know says nothing about it.
+    if (options_.virtual_time) return !sleep_virtually() && sleep_until_notified(self, never);
     worker_shared* nobody = nullptr;
     const bool keeper = keeper_.compare_exchange_strong(nobody, &self, std::memory_order_seq_cst);
     bool notified = false;

@@ -22,6 +22,7 @@
 //   result_taken settle_begin()                             of a promise: the one who set it writes the result
 //   retrieved    get(), exception()                         an exception in the result has been seen
 //   in_use       allocate/free                              the slot holds a task
+//   has_listener set_cancel_listener(), under the lock      cancel() tells somebody at once
 //
 // The slot is free again when runner_gone and handle_gone are set and queued is not; whoever makes the last of these
 // true frees it.
@@ -85,9 +86,11 @@ struct task_operations {
     // Of a promise `run` is nullptr, and drop() settles it as cancelled.
 };
 
-// Something of the floor above that ends with the task. Owned by the task.
+// Something of the floor above that ends with the task. Owned by the task; a context is shared with the tasks that it
+// spawns.
 struct task_attachment {
-    void (*release)(task_attachment*) noexcept;
+    void (*release)(task_attachment*) noexcept;          // one owner less
+    void (*share)(task_attachment*) noexcept = nullptr;  // one owner more; contexts only
 };
 
 // What stands in the frame of a task that waits for several, and passes a cancellation on to them.
@@ -112,6 +115,7 @@ struct task_slot {
     static constexpr std::uint64_t retrieved = 1 << 12;
     static constexpr std::uint64_t failed =
         1 << 13;  // ended with an exception that is no cancellation; written with `finished`
+    static constexpr std::uint64_t has_listener = 1 << 14;
     static constexpr std::uint64_t cancel_one = 1 << 16;
     static constexpr std::uint64_t cancel_mask = std::uint64_t{0xffff} << 16;
     static constexpr std::uint64_t generation_one = std::uint64_t{1} << 32;

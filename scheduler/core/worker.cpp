@@ -215,8 +215,16 @@ inline void worker::call(task_slot& task) noexcept {
     } else {
         task.operations->run(task);
     }
-    if (task.locals != nullptr) [[unlikely]]
-        release_attachment(task.locals);  // while the task is still the current one
+    if (task.locals != nullptr || task.context != nullptr) [[unlikely]]
+        release_attachments(task);  // while the task is still the current one
+}
+
+// Their destructors are the user's: they may wait, may not be interrupted, and may use what is being released.
+__attribute__((noinline)) void worker::release_attachments(task_slot& task) noexcept {
+    ++task.uncancellable_depth;
+    while (task.locals != nullptr) release_attachment(task.locals);
+    while (task.context != nullptr) release_attachment(task.context);
+    --task.uncancellable_depth;
 }
 
 inline void worker::finish_and_count(task_slot& task) noexcept {

@@ -57,6 +57,7 @@ class alignas(cache_line) worker final : public worker_shared {
     task_slot* current_task() const noexcept { return task_; }
     scheduler& home() const noexcept { return scheduler_; }
     const stack_view& stack_bounds() const noexcept { return stack_->bounds; }
+    void*& innermost_scope() const noexcept { return stack_->innermost_scope; }  // a task keeps its stack
     exception_globals& exceptions() const noexcept { return *exceptions_; }
     stack_class default_class() const noexcept { return default_class_; }
 
@@ -100,6 +101,7 @@ class alignas(cache_line) worker final : public worker_shared {
     fiber_stack& choose_next() noexcept;
     void start_fresh(task_slot& task) noexcept;
     void call(task_slot& task) noexcept;
+    static void release_attachments(task_slot& task) noexcept;
     void finish_and_count(task_slot& task) noexcept;
     fiber_stack* acquire_stack(stack_class size);
     bool ensure_spare_stack(task_slot& task) noexcept;
