@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 #include "scheduler/base/clock.hpp"
@@ -42,5 +43,44 @@ engine::nanos deadline_at(const std::chrono::time_point<Clock, Duration>& when) 
         return deadline_after(when - Clock::now());
     }
 }
+
+// How long to wait at most, as the verbs with a time-out take it: a duration, a time point, std::nullopt (without end),
+// or a std::optional of one of the first two.
+struct time_limit {
+    engine::nanos deadline = engine::never;
+    bool past = false;  // it had come already
+};
+
+template <class Rep, class Period>
+time_limit limit_of(const std::chrono::duration<Rep, Period>& length) {
+    return {deadline_after(length), to_nanos(length) <= 0};
+}
+template <class Clock, class Duration>
+time_limit limit_of(const std::chrono::time_point<Clock, Duration>& when) {
+    const engine::nanos deadline = deadline_at(when);
+    return {deadline, deadline <= current_time()};
+}
+inline time_limit limit_of(std::nullopt_t) { return {}; }
+template <class Limit>
+time_limit limit_of(const std::optional<Limit>& limit) {
+    return limit ? limit_of(*limit) : time_limit{};
+}
+
+// Throws std::invalid_argument for NaN, as limit_of() does, without a look at the clock.
+template <class L>
+void require_number(const L& limit) {
+    if constexpr (requires { limit.time_since_epoch(); }) {
+        (void)to_nanos(limit.time_since_epoch());
+    } else if constexpr (requires { limit.count(); }) {
+        (void)to_nanos(limit);
+    } else if constexpr (requires { *limit; }) {
+        if (limit) require_number(*limit);
+    }
+}
+
+template <class L>
+concept limits_time = requires(const L& limit) {
+    detail::limit_of(limit);
+};
 
 }  // namespace fiber::detail

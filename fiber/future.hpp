@@ -113,6 +113,7 @@ class [[nodiscard]] future : public detail::handle {
 
     // For the library's own algorithms.
     explicit future(engine::task_slot& slot) noexcept : handle(slot) {}
+    explicit future(detail::handle&& other) noexcept : handle(std::move(other)) {}
     detail::result<T>& result() const { return *std::launder(static_cast<detail::result<T>*>(slot().payload())); }
 
  private:

@@ -23,6 +23,7 @@
 #include <variant>
 #include <vector>
 
+#include "fiber/detail/awaitable.hpp"
 #include "fiber/future.hpp"
 #include "fiber/outcome.hpp"
 #include "fiber/task.hpp"
@@ -56,13 +57,6 @@ struct gathered {
     }
 };
 
-template <class H>
-concept awaitable = requires(H& h) {
-    typename std::remove_cvref_t<H>::value_type;
-    { h.slot() } -> std::same_as<engine::task_slot&>;
-    h.result();
-};
-
 // From an argument to a child. The place of a spawn is that of the gather.
 template <class A>
 auto gathered_from(A&& argument, engine::call_site site) {
@@ -92,8 +86,8 @@ enum class gather_mode : bool { first_failure, all };
 // are to be cancelled on that way out. Requires: no slot stands twice unless `may_repeat`.
 void gather_wait(engine::task_slot* const* children, std::size_t count, gather_mode mode);
 void require_distinct(engine::task_slot* const* children, std::size_t count);
-// First all are cancelled, then all are joined: their clean-ups run at the same time, and none is cancelled a second time by
-// its destructor.
+// First all are cancelled, then all are joined: their clean-ups run at the same time, and none is cancelled a second
+// time by its destructor.
 void cancel_unfinished(engine::task_slot& slot) noexcept;
 void join_unfinished(engine::task_slot& slot) noexcept;
 

@@ -69,6 +69,7 @@ void runtime::run_main(engine::task_slot& main) {
         engine::finish(main);
         throw;
     }
+    state_->later()->drop_all();
     state_->stop_offload();
 }
 

@@ -81,6 +81,8 @@ class handle {
             throw_no_state();
         return *slot_;
     }
+    // Requires: valid(). The caller owns the handle's side of the slot from here on.
+    engine::task_slot& give_up() noexcept { return *std::exchange(slot_, nullptr); }
 
  protected:
     ~handle() = default;

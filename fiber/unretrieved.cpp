@@ -1,12 +1,10 @@
 #include "fiber/unretrieved.hpp"
 
 #include <cstdio>
-#include <cstdlib>
-#include <cxxabi.h>
 #include <mutex>
 #include <string>
-#include <typeinfo>
 
+#include "fiber/detail/describe.hpp"
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/task_pool.hpp"
 
@@ -24,27 +22,8 @@ process_handler& process_wide() {
     return *one;
 }
 
-std::string type_name(const std::type_info& type) {
-    int status = 0;
-    char* readable = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
-    std::string name = status == 0 && readable != nullptr ? readable : type.name();
-    std::free(readable);
-    return name;
-}
-
-std::string describe(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& e) {
-        return type_name(typeid(e)) + ": " + e.what();
-    } catch (...) {
-        const std::type_info* type = abi::__cxa_current_exception_type();
-        return type != nullptr ? type_name(*type) : "an exception";
-    }
-}
-
 void write_line(const unretrieved_exception& what) {
-    std::string line = "fiber: an exception was never retrieved: " + describe(what.exception) + " (task ";
+    std::string line = "fiber: an exception was never retrieved: " + detail::describe(what.exception) + " (task ";
     line += what.task_name.empty() ? "#" + std::to_string(what.task_id) : "\"" + std::string(what.task_name) + "\"";
     if (what.file != nullptr) line += ", spawned at " + std::string(what.file) + ":" + std::to_string(what.line);
     line += ")\n";

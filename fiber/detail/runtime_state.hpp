@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "fiber/detail/later_calls.hpp"
 #include "fiber/unretrieved.hpp"
 #include "scheduler/core/offload_pool.hpp"
 #include "scheduler/core/scheduler.hpp"
@@ -27,10 +28,14 @@ class runtime_state : public engine::scheduler {
     // Waits for running calls for a while, then says on stderr that it left them behind.
     void stop_offload() noexcept;
 
+    // Calls that wait for their time.
+    const std::shared_ptr<later_calls>& later() const noexcept { return later_; }
+
  private:
     const std::size_t offload_threads_;
     mutable std::mutex lock_;
     std::shared_ptr<engine::offload_pool> pool_;
+    const std::shared_ptr<later_calls> later_ = std::make_shared<later_calls>();
 };
 
 }  // namespace fiber::detail
