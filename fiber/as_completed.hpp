@@ -34,7 +34,7 @@ class completion_range {
         }
         void operator++(int) { range_->advance(); }
         friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept {
-            return it.range_->current_ == nullptr;
+            return *it == nullptr;
         }
 
      private:
