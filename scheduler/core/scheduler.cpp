@@ -30,6 +30,12 @@ scheduler::~scheduler() {
 
 // --- start and stop ---
 
+void scheduler::adopt(std::vector<std::unique_ptr<worker_shared>> workers) noexcept {
+    std::lock_guard guard(intake_);
+    submitted_outside_.store(live_tasks(), std::memory_order_seq_cst);
+    workers_ = std::move(workers);
+}
+
 void scheduler::begin_running(task_slot& main, observer& watch) noexcept {
     (void)observe(main, watch);
     std::lock_guard guard(intake_);

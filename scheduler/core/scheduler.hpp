@@ -85,7 +85,8 @@ class scheduler {
 
     // --- for crew.cpp, which starts and ends the workers ---
 
-    void adopt(std::vector<std::unique_ptr<worker_shared>> workers) noexcept { workers_ = std::move(workers); }
+    // Workers for the next run. Those of the one before take their counters with them: what is alive stays counted.
+    void adopt(std::vector<std::unique_ptr<worker_shared>> workers) noexcept;
     // From here on `main` runs, and when it has finished, what is left is cancelled.
     void begin_running(task_slot& main, observer& watch) noexcept;
     void begin_stopping() noexcept;
