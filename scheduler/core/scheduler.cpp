@@ -34,6 +34,7 @@ void scheduler::adopt(std::vector<std::unique_ptr<worker_shared>> workers) noexc
     std::lock_guard guard(intake_);
     submitted_outside_.store(live_tasks(), std::memory_order_seq_cst);
     workers_ = std::move(workers);
+    swept_at_ = 0;
 }
 
 void scheduler::begin_running(task_slot& main, observer& watch) noexcept {
