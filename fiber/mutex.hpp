@@ -55,6 +55,7 @@ class mutex {
  private:
     // The word: the owner's tag, or 0 when the lock is free; `contended`: somebody may stand in the queue.
     static constexpr std::uint64_t contended = 2;
+    static constexpr std::uint8_t most_patience = 32;
 
     void lock_slowly(engine::caller_tag me);
     bool spin(engine::caller_tag me) noexcept;
@@ -62,7 +63,8 @@ class mutex {
     void unlock_slowly(engine::caller_tag me);
 
     engine::guarded_word word_;
-    engine::wait_queue waiters_;  // guarded by word_
+    engine::wait_queue waiters_;                         // guarded by word_
+    std::atomic<std::uint8_t> patience_{most_patience};  // looks before parking
 };
 
 // A mutex that can be waited for with a limit.

@@ -16,8 +16,13 @@ using caller_tag = std::uint64_t;
 inline constexpr caller_tag caller_place = 0b111100;
 inline constexpr caller_tag caller_identity = ~caller_tag{0b111111};
 
-// Never inlined, as worker::current(). A fiber or a plain thread.
+// Never inlined, as worker::current(), beside which it stands. A fiber or a plain thread.
 caller_tag current_caller() noexcept;
+
+// The same for a plain thread.
+caller_tag thread_caller() noexcept;
+
+constexpr caller_tag caller_place_of(unsigned worker) noexcept { return ((worker & 7) | 8) << 2; }
 
 constexpr bool same_caller(caller_tag a, caller_tag b) noexcept { return ((a ^ b) & caller_identity) == 0; }
 

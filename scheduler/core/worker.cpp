@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "scheduler/context/overflow.hpp"
+#include "scheduler/core/caller.hpp"
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
 
@@ -44,6 +45,16 @@ int describe_overflow(const void* fault, char* buffer, std::size_t size) noexcep
 __attribute__((noinline)) worker* worker::current() noexcept {
     asm volatile("" ::: "memory");
     return this_thread_worker;
+}
+
+// Here because of the thread-local: one call for each lock and unlock, not two (bench mutex).
+__attribute__((noinline)) caller_tag current_caller() noexcept {
+    asm volatile("" ::: "memory");
+    const worker* here = this_thread_worker;
+    const task_slot* task = here != nullptr ? here->current_task() : nullptr;
+    if (task == nullptr) [[unlikely]]
+        return thread_caller();
+    return reinterpret_cast<std::uintptr_t>(task) | caller_place_of(here->index());
 }
 
 worker::worker(scheduler& home, unsigned index)

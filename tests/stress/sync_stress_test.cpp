@@ -30,7 +30,7 @@ void crowd(int fibers, int threads, std::uint64_t stream, Body body) {
         }));
     }
     generator dice(stream + 5000);
-    for (int i = 0; i < fibers * 4; ++i) {
+    for (int i = 0; i < fibers * 8; ++i) {
         inside[dice.below(inside.size())].cancel();
         fiber::sleep_for(std::chrono::microseconds(dice.below(100)));
     }
@@ -61,7 +61,7 @@ TEST_CASE("stress: a mutex with time-outs: one owner, every lock served") {
         long plain = 0;
         std::atomic<long> counted{0};
         crowd(8, 2, fixture.runtime().workers(), [&](generator& dice) {
-            steps(scaled(300), [&] {
+            steps(scaled(1500), [&] {
                 if (dice.below(3) == 0) {
                     if (!mutex.try_lock_for(some_time(dice))) return;
                 } else {
@@ -86,7 +86,7 @@ TEST_CASE("stress: a shared mutex with time-outs: writers alone, nobody forgotte
         std::atomic<int> writers{0};
         std::atomic<bool> mixed{false};
         crowd(8, 2, fixture.runtime().workers(), [&](generator& dice) {
-            steps(scaled(300), [&] {
+            steps(scaled(1500), [&] {
                 const bool timed = dice.below(3) == 0;
                 if (dice.below(4) == 0) {
                     if (timed && !mutex.try_lock_for(some_time(dice))) return;
@@ -118,7 +118,7 @@ TEST_CASE("stress: a semaphore with time-outs and cancellations loses no permit"
         std::atomic<int> inside{0};
         std::atomic<bool> crowded{false};
         crowd(10, 2, fixture.runtime().workers(), [&](generator& dice) {
-            steps(scaled(300), [&] {
+            steps(scaled(1500), [&] {
                 if (dice.below(3) == 0) {
                     if (!permits.try_acquire_for(some_time(dice))) return;
                 } else {
@@ -146,7 +146,7 @@ TEST_CASE("stress: a bounded buffer on condition variables loses nothing, whoeve
         long put = 0;
         long taken = 0;
         crowd(8, 2, fixture.runtime().workers(), [&](generator& dice) {
-            steps(scaled(200), [&] {
+            steps(scaled(1000), [&] {
                 std::unique_lock lock(mutex);
                 const bool producing = dice.below(2) == 0;
                 auto& turn = producing ? drained : filled;
@@ -170,7 +170,7 @@ TEST_CASE("stress: a bounded buffer on condition variables loses nothing, whoeve
 TEST_CASE("stress: a notification is never lost to one who was cancelled") {
     on_each_worker_count([](runtime_fixture& fixture) {
         generator dice(fixture.runtime().workers());
-        for (int i = 0; i < scaled(200); ++i) {
+        for (int i = 0; i < scaled(1000); ++i) {
             fiber::mutex mutex;
             fiber::condition_variable changed;
             int tokens = 0;
@@ -210,7 +210,7 @@ TEST_CASE("stress: a notification is never lost to one who was cancelled") {
 TEST_CASE("stress: barrier and latch with cancelled members end, and every phase is whole") {
     on_each_worker_count([](runtime_fixture& fixture) {
         generator dice(fixture.runtime().workers());
-        for (int i = 0; i < scaled(40); ++i) {
+        for (int i = 0; i < scaled(200); ++i) {
             std::atomic<int> phases{0};
             fiber::barrier barrier(3, [&]() noexcept { ++phases; });
             fiber::latch started(4);  // one that is cancelled before never runs
