@@ -75,9 +75,6 @@ task_extras* extras_locked(task_slot& task) {
 
 // `queued` from the start: the slot is counted as submitted only later, but cancelling it meanwhile harms nobody.
 void prepare(task_slot& slot, const task_operations& operations, call_site site) noexcept {
-    const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
-    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
-                     std::memory_order_release);
     slot.operations = &operations;
     slot.stack.store(nullptr, std::memory_order_relaxed);
     slot.uncancellable_depth = 0;
@@ -85,6 +82,10 @@ void prepare(task_slot& slot, const task_operations& operations, call_site site)
     slot.ends_failed = false;
     slot.site_file.store(site.file, std::memory_order_relaxed);
     slot.site_line.store(site.line, std::memory_order_relaxed);
+    // Last: from here on the sweep at the end of run may see it.
+    const std::uint64_t seen = slot.state.load(std::memory_order_relaxed);
+    slot.state.store((seen & task_slot::generation_mask) | task_slot::in_use | task_slot::queued,
+                     std::memory_order_release);
 }
 
 task_slot& allocate_promise(const task_operations& operations, std::size_t payload) {
@@ -224,7 +225,7 @@ bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* mess
 
 // Goes down the chain of tasks that wait for each other; the last one that takes it gets it delivered.
 bool cancel(task_slot& task, const char* message) noexcept {
-    if (task.operations->run == nullptr) return cancel_promise(task);
+    if (task.pool == nullptr) return cancel_promise(task);
     return cancel_generation(task, task.generation(), message);
 }
 

@@ -100,10 +100,12 @@ void scheduler::cancel_leftovers() noexcept {
     swept_at_ = submitted;
     tasks_->for_each([](task_slot& task) {
         constexpr std::uint64_t over = task_slot::finished | task_slot::swept;
-        const std::uint64_t seen = task.state.load(std::memory_order_acquire);
-        const bool submitted_already = seen & (task_slot::queued | task_slot::started);
-        if (!submitted_already || (seen & over)) return;
-        if (task.state.fetch_or(task_slot::swept, std::memory_order_acq_rel) & over) return;
+        std::uint64_t seen = task.state.load(std::memory_order_acquire);
+        do {
+            if (!(seen & (task_slot::queued | task_slot::started)) || (seen & over)) return;
+            // The generation is part of the word: a later task in the slot is not marked in its place.
+        } while (!task.state.compare_exchange_weak(seen, seen | task_slot::swept, std::memory_order_acq_rel,
+                                                   std::memory_order_acquire));
         (void)cancel(task, nullptr);
     });
 }

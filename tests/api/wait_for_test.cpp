@@ -295,6 +295,6 @@ TEST_CASE("a million armed and cancelled time-outs leave memory where it was") {
         const long before = resident();
         for (int i = 0; i < count; ++i) fiber::with_timeout(10s, [] { fiber::yield(); });
         CHECK(fixture.runtime().statistics().timers == 0);
-        CHECK(resident() - before < 1024);  // KiB
+        if (!FIBER_TSAN && !FIBER_ASAN) CHECK(resident() - before < 1024);  // KiB; sanitizers keep shadows of their own
     });
 }
