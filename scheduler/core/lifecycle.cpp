@@ -196,14 +196,16 @@ bool count_request(task_slot& task, std::uint32_t generation) noexcept {
     return true;
 }
 
-void deliver(task_slot& task, std::uint32_t generation, const char* message) noexcept {
+// false: the task has finished meanwhile, and nobody will see the request.
+[[nodiscard]] bool deliver(task_slot& task, std::uint32_t generation, const char* message) noexcept {
     if (message != nullptr) set_cancel_message(task, message);
     std::uint64_t seen = task.state.load(std::memory_order_acquire);
     do {
-        if (generation_of(seen) != generation || (seen & task_slot::finished)) return;
+        if (generation_of(seen) != generation || (seen & task_slot::finished)) return false;
     } while (!task.state.compare_exchange_weak(seen, seen | task_slot::cancel_pending, std::memory_order_seq_cst,
                                                std::memory_order_acquire));  // park state, P3
     claim_parked_for_cancel(task, generation);
+    return true;
 }
 
 bool cancel_promise(task_slot& promise) noexcept {
@@ -231,6 +233,7 @@ bool cancel(task_slot& task, const char* message) noexcept {
 
 bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
     task_slot* at = &task;
+    const std::uint32_t first_generation = generation;
     if (!count_request(task, generation)) return false;
     for (;;) {
         const std::uintptr_t awaited = at->awaiting.load(std::memory_order_acquire);
@@ -247,8 +250,10 @@ bool cancel_generation(task_slot& task, std::uint32_t generation, const char* me
         at = target;
         generation = target_generation;
     }
-    deliver(*at, generation, message);
-    return true;
+    if (deliver(*at, generation, message)) return true;
+    // The last of the chain has finished between the count and the delivery: who waited for it goes on, and must not go on
+    // as if nobody had asked. From the top again, unless that was the top.
+    return at == &task || cancel_generation(task, first_generation, message);
 }
 
 unsigned cancelling(const task_slot& task) noexcept {
