@@ -178,7 +178,7 @@ fiber::runtime_options quiet(unsigned workers) {
 TEST_CASE("random trees of tasks give the right sum") {
     on_each_worker_count([] {
         for (std::uint64_t root = 1; root <= 4; ++root) {
-            const int depth = sanitized ? 4 : 6;
+            const int depth = sanitized ? 4 : 8;
             auto task = fiber::spawn(tree_sum, root * 1000, depth);
             CHECK(task.get() == plain_sum(root * 1000, depth));
         }
@@ -191,7 +191,7 @@ TEST_CASE("random trees with failures, cancels, time-outs and detached children 
         {
             runtime_fixture fixture(quiet(workers));
             fixture.run([&] {
-                for (int i = 0; i < scaled(40); ++i) {
+                for (int i = 0; i < scaled(150); ++i) {
                     std::vector<fiber::task<int>> roots;
                     for (std::uint64_t k = 0; k < 4; ++k) {
                         const auto number = static_cast<std::uint64_t>(i) * 100'000 + k;
@@ -230,7 +230,7 @@ TEST_CASE("the end of run meets tasks in every state") {
 TEST_CASE("fibers that migrate inside catch blocks and while unwinding keep their own exceptions") {
     on_each_worker_count([] {
         std::vector<fiber::task<void>> tasks;
-        for (int i = 0; i < scaled(300); ++i) {
+        for (int i = 0; i < scaled(1000); ++i) {
             tasks.push_back(fiber::spawn(catch_and_migrate, static_cast<std::uint64_t>(i)));
         }
         fiber::gather(tasks);
@@ -249,7 +249,7 @@ TEST_CASE("several runtimes at once, whose tasks spawn into each other and wait"
         std::vector<std::thread> hosts;
         for (auto& rt : all) hosts.emplace_back([&] { rt->run([&] { stop.wait(); }); });
         std::vector<fiber::task<long>> tasks;
-        for (int i = 0; i < scaled(200); ++i) {
+        for (int i = 0; i < scaled(1000); ++i) {
             const auto number = static_cast<std::uint64_t>(i);
             tasks.push_back(all[number % runtimes]->spawn([&, number] {
                 generator dice(number);
@@ -278,7 +278,7 @@ TEST_CASE("threads outside spawn, post, wait, cancel and give up while the runti
         std::atomic<long> posts_run{0};
         const auto outside = [&](std::uint64_t number) {
             generator dice(number);
-            for (int i = 0; i < scaled(150); ++i) {
+            for (int i = 0; i < scaled(500); ++i) {
                 fixture.runtime().post([&] { ++posts_run; });
                 ++posts_made;
                 const auto node = number * 1'000'000 + static_cast<std::uint64_t>(i);
@@ -322,7 +322,7 @@ TEST_CASE("offloaded calls race with their cancellation") {
         std::atomic<long> calls{0};
         std::vector<fiber::task<int>> tasks;
         generator dice(99);
-        for (int i = 0; i < scaled(300); ++i) {
+        for (int i = 0; i < scaled(2000); ++i) {
             tasks.push_back(fiber::spawn([&calls, i] {
                 return fiber::to_thread([&calls, held = tracked(i)] {
                     ++calls;
