@@ -1,6 +1,7 @@
 #include "fiber/mutex.hpp"
 
 #include "fiber/detail/blocking.hpp"
+#include "fiber/detail/mutex_protocol.hpp"
 
 namespace fiber {
 
@@ -12,10 +13,7 @@ namespace {
 // pauses 140, for then the looks fail, everyone parks, and each unlock hands over).
 constexpr int pauses_per_look = 64;
 
-void* as_handed(engine::caller_tag tag) noexcept { return reinterpret_cast<void*>(tag); }
-engine::caller_tag tag_of(const engine::waiter& waiting) noexcept {
-    return reinterpret_cast<engine::caller_tag>(waiting.handed);
-}
+using protocol = detail::mutex_protocol<engine::guarded_word, engine::wait_queue>;
 
 }  // namespace
 
@@ -39,7 +37,8 @@ bool mutex::spin(engine::caller_tag me) noexcept {
                 patience_.store(static_cast<std::uint8_t>(patience + 1), std::memory_order_relaxed);
             return true;
         }
-        if ((seen & contended) || !engine::may_run_beside(seen, me) || engine::same_caller(seen, me)) return false;
+        if ((seen & protocol::contended) || !engine::may_run_beside(seen, me) || engine::same_caller(seen, me))
+            return false;
         for (int i = 0; i < pauses_per_look; ++i) engine::cpu_pause();
     }
     patience_.store(static_cast<std::uint8_t>((patience + 1) / 2), std::memory_order_relaxed);
@@ -47,36 +46,17 @@ bool mutex::spin(engine::caller_tag me) noexcept {
 }
 
 bool mutex::wait_in_queue(engine::caller_tag me, engine::nanos deadline) {
-    const bool expired = detail::has_passed(deadline);
-    engine::word_holder held{word_, word_.lock()};
-    if (held.state == 0) {
-        word_.unlock(me);
-        return true;
-    }
-    if (engine::same_caller(held.state, me)) {
-        held.unlock();
+    const auto verdict = protocol{word_, waiters_}.acquire(me, deadline, detail::has_passed(deadline));
+    if (verdict == detail::acquire_verdict::relocked) {
         detail::throw_would_deadlock("fiber: a mutex was locked again by its owner");
     }
-    if (expired) {
-        held.unlock();
-        return false;
-    }
-    held.state |= contended;
-    void* handed = as_handed(me);
-    return waiters_.wait_and_unlock(held, deadline, engine::interruptible::no, &handed) ==
-           engine::wait_verdict::notified;
+    return verdict == detail::acquire_verdict::owned;
 }
 
 void mutex::unlock_slowly(engine::caller_tag me) {
-    engine::word_holder held{word_, word_.lock()};
-    if (!engine::same_caller(held.state, me)) {
-        held.unlock();
+    if (!protocol{word_, waiters_}.release(me)) {
         detail::throw_not_the_owner("fiber: a mutex was unlocked by a caller that does not hold it");
     }
-    engine::waiter* next = waiters_.claim_first_locked();
-    if (next == nullptr) return word_.unlock(0);
-    word_.unlock(engine::woken_by(tag_of(*next), me) | (waiters_.empty() ? 0 : contended));
-    next->complete();
 }
 
 }  // namespace fiber

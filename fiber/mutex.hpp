@@ -53,8 +53,7 @@ class mutex {
     }
 
  private:
-    // The word: the owner's tag, or 0 when the lock is free; `contended`: somebody may stand in the queue.
-    static constexpr std::uint64_t contended = 2;
+    // The word: the owner's tag, or 0 when the lock is free; more in detail/mutex_protocol.hpp.
     static constexpr std::uint8_t most_patience = 32;
 
     void lock_slowly(engine::caller_tag me);

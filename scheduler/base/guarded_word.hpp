@@ -59,9 +59,9 @@ class basic_guarded_word {
     [[nodiscard]] std::uint64_t lock() noexcept {
         std::uint64_t seen = word_.load(std::memory_order_relaxed);
         while (!try_change(seen, seen | locked, std::memory_order_acquire)) {
-            if (seen & locked) {
-                Spin::until([&] { return !((seen = word_.load(std::memory_order_relaxed)) & locked); });
-            }
+            if (!(seen & locked)) continue;
+            Spin::until([this] { return !(word_.load(std::memory_order_relaxed) & locked); });
+            seen = word_.load(std::memory_order_relaxed);
         }
         return seen;
     }
@@ -76,12 +76,15 @@ class basic_guarded_word {
 using guarded_word = basic_guarded_word<>;
 
 // A held guarded_word in the shape of a std lock: what unlock() publishes is `state`. For wait_queue.
-struct word_holder {
-    guarded_word& word;
+template <class Word>
+struct basic_word_holder {
+    Word& word;
     std::uint64_t state;
 
     void lock() noexcept { state = word.lock(); }
     void unlock() noexcept { word.unlock(state); }
 };
+
+using word_holder = basic_word_holder<guarded_word>;
 
 }  // namespace fiber::engine
