@@ -225,35 +225,82 @@ bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* mess
 
 }  // namespace
 
-// Goes down the chain of tasks that wait for each other; the last one that takes it gets it delivered.
 bool cancel(task_slot& task, const char* message) noexcept {
     if (task.pool == nullptr) return cancel_promise(task);
     return cancel_generation(task, task.generation(), message);
 }
 
-bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
-    task_slot* at = &task;
-    const std::uint32_t first_generation = generation;
-    if (!count_request(task, generation)) return false;
-    for (;;) {
-        const std::uintptr_t awaited = at->awaiting.load(std::memory_order_acquire);
-        if (awaited & 1) {
-            if (forward_under_lock(*at, awaited, message)) return true;
-            break;
-        }
-        auto* target = reinterpret_cast<task_slot*>(awaited);
-        if (target == nullptr) break;
-        const std::uint32_t target_generation = target->generation();
-        // Read again: if it still waits for it, the generation is that of the task it waits for, or of one before it.
-        if (at->awaiting.load(std::memory_order_acquire) != awaited || at->generation() != generation) break;
-        if (!count_request(*target, target_generation)) break;
-        at = target;
-        generation = target_generation;
+namespace {
+
+struct asked {
+    task_slot* task;
+    std::uint32_t generation;
+    bool operator==(const asked&) const = default;
+};
+
+// Those above the one that is to take a cancellation: each waits for the next. Of a long chain only the last are kept.
+class chain_above {
+ public:
+    void push(asked one) noexcept {
+        kept_[pushed_++ % most] = one;
+        if (count_ < most) ++count_;
     }
-    if (deliver(*at, generation, message)) return true;
-    // The last of the chain has finished between the count and the delivery: who waited for it goes on, and must not go on
-    // as if nobody had asked. From the top again, unless that was the top.
-    return at == &task || cancel_generation(task, first_generation, message);
+    bool empty() const noexcept { return count_ == 0; }
+    asked pop() noexcept {
+        --count_;
+        return kept_[--pushed_ % most];
+    }
+
+ private:
+    static constexpr unsigned most = 16;  // so many would have to finish at the same moment to be too few
+    asked kept_[most];
+    unsigned pushed_ = 0;
+    unsigned count_ = 0;
+};
+
+enum class pass_verdict : std::uint8_t { passed, taken, stays };
+
+// From one that has been counted to the one it waits for, which is counted, too. taken: by a forwarder, for good.
+pass_verdict pass_on(asked& at, const char* message) noexcept {
+    task_slot& waiting = *at.task;
+    const std::uintptr_t awaited = waiting.awaiting.load(std::memory_order_acquire);
+    if (awaited & 1) {
+        return forward_under_lock(waiting, awaited, message) ? pass_verdict::taken : pass_verdict::stays;
+    }
+    auto* target = reinterpret_cast<task_slot*>(awaited);
+    if (target == nullptr) return pass_verdict::stays;
+    const std::uint32_t generation = target->generation();
+    // Read again: if it still waits for it, the generation is that of the task it waits for, or of one before it.
+    if (waiting.awaiting.load(std::memory_order_acquire) != awaited || waiting.generation() != at.generation) {
+        return pass_verdict::stays;
+    }
+    if (!count_request(*target, generation)) return pass_verdict::stays;
+    at = {target, generation};
+    return pass_verdict::passed;
+}
+
+}  // namespace
+
+// Goes down the chain of tasks that wait for each other, counting at each; the last one gets it delivered. One that has
+// finished between the count and the delivery takes nothing any more: then the one who waited for it, and goes on, must
+// not go on as if nobody had asked. It gets the delivery, and passes it on itself if it waits for another by now.
+bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
+    const asked top{&task, generation};
+    if (!count_request(task, generation)) return false;
+    asked at = top;
+    chain_above above;
+    for (;;) {
+        const asked before = at;
+        const pass_verdict verdict = pass_on(at, message);
+        if (verdict == pass_verdict::taken) return true;
+        if (verdict == pass_verdict::stays) break;
+        above.push(before);
+    }
+    while (!deliver(*at.task, at.generation, message)) {
+        if (at == top) return false;
+        at = above.empty() ? top : above.pop();
+    }
+    return true;
 }
 
 unsigned cancelling(const task_slot& task) noexcept {
