@@ -246,8 +246,11 @@ TEST_CASE("spawn and post on a runtime take arguments and options") {
         CHECK(named.name() == "named");
         std::atomic<int> posted{0};
         fixture.runtime().post([&](int value) { posted = value; }, 4);
-        CHECK(fixture.run([&] { return named.get(); }) == 3);
-        CHECK(posted == 4);
+        const int sum = fixture.run([&] {
+            CHECK(yield_until([&] { return posted == 4; }));  // or it would be cancelled, if its turn has not come
+            return named.get();
+        });
+        CHECK(sum == 3);
     });
 }
 
