@@ -64,12 +64,12 @@ void finish_and_tell(task_slot& task) noexcept {
     to_wake.complete_all();
 }
 
+}  // namespace
+
 task_extras* extras_locked(task_slot& task) {
     if (task.extras == nullptr) task.extras = new task_extras;
     return task.extras;
 }
-
-}  // namespace
 
 // --- birth ---
 
@@ -168,220 +168,17 @@ bool unobserve(task_slot& task, observer& who) noexcept {
     return true;
 }
 
-// --- cancellation ---
-
-namespace {
-
-constexpr std::uint64_t generation_of(std::uint64_t state) noexcept { return state >> 32; }
-
-void tell_listener(task_slot& task, std::uint32_t generation) noexcept {
-    std::shared_ptr<cancel_listener> listener;
-    {
-        std::lock_guard guard(task.lock);
-        if (task.generation() == generation && task.extras != nullptr) listener = task.extras->listener;
-    }
-    if (listener != nullptr) deferred_listeners::tell(std::move(listener));
-}
-
-// Counts a request. false: not that task any more, or it has finished.
-bool count_request(task_slot& task, std::uint32_t generation) noexcept {
-    std::uint64_t seen = task.state.load(std::memory_order_acquire);
-    std::uint64_t next = 0;
-    do {
-        if (generation_of(seen) != generation || (seen & task_slot::finished)) return false;
-        next = (seen & task_slot::cancel_mask) == task_slot::cancel_mask ? seen : seen + task_slot::cancel_one;
-    } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
-    if (seen & task_slot::has_listener) [[unlikely]]
-        tell_listener(task, generation);
-    return true;
-}
-
-// false: the task has finished meanwhile, and nobody will see the request.
-[[nodiscard]] bool deliver(task_slot& task, std::uint32_t generation, const char* message) noexcept {
-    if (message != nullptr) set_cancel_message(task, message);
-    std::uint64_t seen = task.state.load(std::memory_order_acquire);
-    do {
-        if (generation_of(seen) != generation || (seen & task_slot::finished)) return false;
-    } while (!task.state.compare_exchange_weak(seen, seen | task_slot::cancel_pending, std::memory_order_seq_cst,
-                                               std::memory_order_acquire));  // park state, P3
-    claim_parked_for_cancel(task, generation);
-    return true;
-}
-
-bool cancel_promise(task_slot& promise) noexcept {
-    if (!settle_begin(promise)) return false;
-    promise.operations->drop(promise);
-    finish_promise(promise);
-    return true;
-}
-
-bool forward_under_lock(task_slot& task, std::uintptr_t tagged, const char* message) noexcept {
-    const deferred_listeners until_unlocked;
-    std::lock_guard guard(task.lock);
-    if (task.awaiting.load(std::memory_order_relaxed) != tagged) return false;
-    auto* forwarder = reinterpret_cast<cancel_forwarder*>(tagged & ~std::uintptr_t{1});
-    return forwarder->forward(*forwarder, message);
-}
-
-}  // namespace
-
-bool cancel(task_slot& task, const char* message) noexcept {
-    if (task.pool == nullptr) return cancel_promise(task);
-    return cancel_generation(task, task.generation(), message);
-}
-
-namespace {
-
-struct asked {
-    task_slot* task;
-    std::uint32_t generation;
-    bool operator==(const asked&) const = default;
-};
-
-// Those above the one that is to take a cancellation: each waits for the next. Of a long chain only the last are kept.
-class chain_above {
- public:
-    void push(asked one) noexcept {
-        kept_[pushed_++ % most] = one;
-        if (count_ < most) ++count_;
-    }
-    bool empty() const noexcept { return count_ == 0; }
-    asked pop() noexcept {
-        --count_;
-        return kept_[--pushed_ % most];
-    }
-
- private:
-    static constexpr unsigned most = 16;  // so many would have to finish at the same moment to be too few
-    asked kept_[most];
-    unsigned pushed_ = 0;
-    unsigned count_ = 0;
-};
-
-enum class pass_verdict : std::uint8_t { passed, taken, stays };
-
-// From one that has been counted to the one it waits for, which is counted, too. taken: by a forwarder, for good.
-pass_verdict pass_on(asked& at, const char* message) noexcept {
-    task_slot& waiting = *at.task;
-    const std::uintptr_t awaited = waiting.awaiting.load(std::memory_order_acquire);
-    if (awaited & 1) {
-        return forward_under_lock(waiting, awaited, message) ? pass_verdict::taken : pass_verdict::stays;
-    }
-    auto* target = reinterpret_cast<task_slot*>(awaited);
-    if (target == nullptr) return pass_verdict::stays;
-    const std::uint32_t generation = target->generation();
-    // Read again: if it still waits for it, the generation is that of the task it waits for, or of one before it.
-    if (waiting.awaiting.load(std::memory_order_acquire) != awaited || waiting.generation() != at.generation) {
-        return pass_verdict::stays;
-    }
-    if (!count_request(*target, generation)) return pass_verdict::stays;
-    at = {target, generation};
-    return pass_verdict::passed;
-}
-
-}  // namespace
-
-// Goes down the chain of tasks that wait for each other, counting at each; the last one gets it delivered. One that has
-// finished between the count and the delivery takes nothing any more: then the one who waited for it, and goes on, must
-// not go on as if nobody had asked. It gets the delivery, and passes it on itself if it waits for another by now.
-bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
-    const asked top{&task, generation};
-    if (!count_request(task, generation)) return false;
-    asked at = top;
-    chain_above above;
-    for (;;) {
-        const asked before = at;
-        const pass_verdict verdict = pass_on(at, message);
-        if (verdict == pass_verdict::taken) return true;
-        if (verdict == pass_verdict::stays) break;
-        above.push(before);
-    }
-    while (!deliver(*at.task, at.generation, message)) {
-        if (at == top) return false;
-        at = above.empty() ? top : above.pop();
-    }
-    return true;
-}
-
-unsigned cancelling(const task_slot& task) noexcept {
-    return static_cast<unsigned>((task.state.load(std::memory_order_acquire) & task_slot::cancel_mask) >> 16);
-}
-
-unsigned uncancel(task_slot& task) noexcept {
-    std::uint64_t seen = task.state.load(std::memory_order_acquire);
-    std::uint64_t next = 0;
-    do {
-        if ((seen & task_slot::cancel_mask) == 0) return 0;
-        next = seen - task_slot::cancel_one;
-        if ((next & task_slot::cancel_mask) == 0) next &= ~task_slot::cancel_pending;
-    } while (!task.state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
-    return static_cast<unsigned>((next & task_slot::cancel_mask) >> 16);
-}
-
-std::shared_ptr<cancel_listener> cancel_listener_of(task_slot& task) noexcept {
-    std::lock_guard guard(task.lock);
-    return task.extras != nullptr ? task.extras->listener : nullptr;
-}
-
-bool replace_cancel_listener(task_slot& task, const cancel_listener* expected, std::shared_ptr<cancel_listener> fresh) {
-    {
-        std::lock_guard guard(task.lock);
-        std::shared_ptr<cancel_listener>& stands = extras_locked(task)->listener;
-        if (stands.get() != expected) return false;
-        stands.swap(fresh);  // the one before goes after the lock
-        task.state.fetch_or(task_slot::has_listener, std::memory_order_acq_rel);
-    }
-    // A cancel() before the flag stood did not look for a listener: it was counted.
-    if (cancelling(task) != 0) tell_listener(task, task.generation());
-    return true;
-}
-
-std::string cancel_message(task_slot& task) noexcept {
-    std::lock_guard guard(task.lock);
-    try {
-        return task.extras != nullptr ? task.extras->cancel_message : std::string();
-    } catch (const std::bad_alloc&) {
-        return {};  // the cancellation counts, its message is a comfort
-    }
-}
-
-void set_cancel_message(task_slot& task, const char* message) noexcept {
-    try {
-        std::lock_guard guard(task.lock);
-        extras_locked(task)->cancel_message = message;
-    } catch (const std::bad_alloc&) {
-        // The cancellation counts, its message is a comfort.
-    }
-}
-
-void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept {
-    std::lock_guard guard(self.lock);
-    const auto tagged = forwarder != nullptr ? reinterpret_cast<std::uintptr_t>(forwarder) | 1 : 0;
-    self.awaiting.store(tagged, std::memory_order_release);
-}
-
 // --- for workers ---
-
-void claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept {
-    const claim_verdict verdict = task.park.claim_cancel([&] {
-        const std::uint64_t seen = task.state.load(std::memory_order_seq_cst);
-        return generation_of(seen) == generation && (seen & task_slot::cancel_pending);
-    });
-    if (verdict == claim_verdict::lost) return;
-    if (task.park.complete(verdict) == complete_verdict::enqueue) make_runnable(task);
-}
 
 void mark_started_out_of_turn(task_slot& task) noexcept {
     std::uint64_t seen = task.state.load(std::memory_order_acquire);
     while (!task.state.compare_exchange_weak(seen, (seen & ~task_slot::queued) | task_slot::started,
                                              std::memory_order_acq_rel, std::memory_order_acquire)) {
     }
+    if (task_slot* joiner = task.queue_next) announce_wait(*joiner, task);
 }
 
-void drop_stale_entry(task_slot& entry) noexcept {
-    const std::uint64_t before = entry.state.fetch_and(~task_slot::queued, std::memory_order_acq_rel);
-    free_if_unused(entry, before & ~task_slot::queued);
-}
+void entry_dropped(task_slot& task, std::uint64_t now) noexcept { free_if_unused(task, now); }
 
 void release_attachment(task_attachment*& attachment) noexcept {
     task_attachment* ends = std::exchange(attachment, nullptr);

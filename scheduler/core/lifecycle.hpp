@@ -54,6 +54,9 @@ struct task_extras {
     std::shared_ptr<cancel_listener> listener;
 };
 
+// Made at the first need. Requires: the task's lock is held. Throws std::bad_alloc.
+task_extras* extras_locked(task_slot& task);
+
 // --- birth ---
 
 // A task in a fresh or recycled slot: `queued` from the start. Whoever took the slot.
@@ -112,9 +115,16 @@ void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept;
 
 // --- for workers ---
 
-void claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept;
+// Ends an open, cancellable wait of the task of that generation, if its cancellation is pending. Returns whether it did.
+bool claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept;
+// A task that its joiner took out of the queue and called on its own stack parks or yields for the first time. On its
+// worker.
 void mark_started_out_of_turn(task_slot& task) noexcept;
-void drop_stale_entry(task_slot& entry) noexcept;
+// `waiting` calls `awaited` on its own stack and has stored so in `awaiting`. From here on whoever cancels it sees that,
+// or was seen here. On their worker.
+void announce_wait(task_slot& waiting, task_slot& awaited) noexcept;
+// An entry was dropped, and `now` is the state since: the last step to free the slot may be the caller's.
+void entry_dropped(task_slot& task, std::uint64_t now) noexcept;
 void release_attachment(task_attachment*& attachment) noexcept;
 
 }  // namespace fiber::engine

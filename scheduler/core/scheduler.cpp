@@ -42,7 +42,7 @@ void scheduler::begin_running(task_slot& main, observer& watch) noexcept {
     std::lock_guard guard(intake_);
     phase_.store(phase::running, std::memory_order_release);
     submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
-    injected_.push(main);
+    push_injected(main);
 }
 
 void scheduler::give_up() noexcept {
@@ -65,7 +65,7 @@ submit_outside_verdict scheduler::submit_outside(task_slot& task) noexcept {
         const phase now = phase_.load(std::memory_order_relaxed);
         if (now != phase::idle && now != phase::running) return submit_outside_verdict::stopped;
         submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
-        injected_.push(task);
+        push_injected(task);
     }
     notify_one();
     return submit_outside_verdict::accepted;
@@ -128,8 +128,13 @@ std::size_t scheduler::armed_timers() const noexcept {
 
 // --- work and waiting ---
 
-void scheduler::inject(task_slot& task) noexcept {
+void scheduler::push_injected(task_slot& task) noexcept {
+    task.state.fetch_or(task_slot::injected, std::memory_order_relaxed);  // before the lock that publishes it
     injected_.push(task);
+}
+
+void scheduler::inject(task_slot& task) noexcept {
+    push_injected(task);
     notify_one();
 }
 

@@ -97,6 +97,7 @@ class scheduler {
  private:
     enum class phase : std::uint8_t { idle, running, stopping, finished, stopped };
 
+    void push_injected(task_slot& task) noexcept;
     void cancel_leftovers() noexcept;
     void wake(idle_member& place) noexcept;
     void wake_all() noexcept;

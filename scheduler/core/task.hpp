@@ -22,7 +22,8 @@
 //   result_taken settle_begin()                             of a promise: the one who set it writes the result
 //   retrieved    get(), exception()                         an exception in the result has been seen
 //   in_use       allocate/free                              the slot holds a task
-//   has_listener set_cancel_listener(), under the lock      cancel() tells somebody at once
+//   has_listener replace_cancel_listener(), under the lock  cancel() tells somebody at once
+//   injected     the injection queue, as long as it holds the task  the entry cannot be left behind (queue_entry.hpp)
 //
 // The slot is free again when runner_gone and handle_gone are set and queued is not; whoever makes the last of these
 // true frees it.
@@ -116,6 +117,7 @@ struct task_slot {
     static constexpr std::uint64_t failed =
         1 << 13;  // ended with an exception that is no cancellation; written with `finished`
     static constexpr std::uint64_t has_listener = 1 << 14;
+    static constexpr std::uint64_t injected = 1 << 15;
     static constexpr std::uint64_t cancel_one = 1 << 16;
     static constexpr std::uint64_t cancel_mask = std::uint64_t{0xffff} << 16;
     static constexpr std::uint64_t generation_one = std::uint64_t{1} << 32;
@@ -127,8 +129,10 @@ struct task_slot {
     park_state park;
     std::atomic<std::uintptr_t> awaiting{0};   // a task_slot*, or a cancel_forwarder* with bit 0 set, or 0
     std::atomic<fiber_stack*> stack{nullptr};  // where it is parked; others look to prefetch it
-    task_pool* pool = nullptr;        // where the slot goes back to, and whose scheduler runs it; nullptr: the heap
-    task_slot* queue_next = nullptr;  // link in the injection queue, a batch, or the free list
+    task_pool* pool = nullptr;  // where the slot goes back to, and whose scheduler runs it; nullptr: the heap
+    // Link in the injection queue, a batch, or the free list. Of a task that a joiner took out of its queue, until it
+    // first parks: the joiner, if that passes its cancellation on.
+    task_slot* queue_next = nullptr;
     std::uint8_t stack_size_class = 0;
     std::uint8_t slot_size_class = 0;
     std::uint16_t uncancellable_depth = 0;

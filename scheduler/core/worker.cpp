@@ -247,7 +247,8 @@ bool worker::run_out_of_turn(task_slot& task, interruptible mode) noexcept {
     const auto* frame = static_cast<const std::byte*>(__builtin_frame_address(0));
     const auto left = static_cast<std::size_t>(frame - stack_->bounds.limit);
     if (left < promised_size(task.stack_size_class)) return false;  // deep down the parent parks as usual
-    if (!take_out_of_queue(task)) return false;
+    const claim how = take_out_of_queue(task);
+    if (how == claim::none) return false;
 
     // The child has its own identity: current task, exceptions in flight, and the parent's place in a chain of
     // cancellations.
@@ -255,6 +256,11 @@ bool worker::run_out_of_turn(task_slot& task, interruptible mode) noexcept {
     const exception_globals in_flight = *exceptions_;
     const bool forwards = mode == interruptible::yes && parent->uncancellable_depth == 0 && in_flight.uncaught == 0;
     if (forwards) parent->awaiting.store(reinterpret_cast<std::uintptr_t>(&task), std::memory_order_release);
+    if (how == claim::removed) {
+        task.queue_next = forwards ? parent : nullptr;  // for mark_started_out_of_turn(), if it ever parks
+    } else if (forwards) {
+        announce_wait(*parent, task);
+    }
     if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
         *exceptions_ = {};
     task_ = &task;

@@ -26,6 +26,7 @@
 
 #include "scheduler/core/fiber_stack.hpp"
 #include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/queue_entry.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/task.hpp"
 #include "scheduler/core/task_pool.hpp"
@@ -118,7 +119,8 @@ class alignas(cache_line) worker final : public worker_shared {
     void beat() noexcept;
     bool poll() noexcept;
     void take_in_injected() noexcept;
-    bool take_out_of_queue(task_slot& task) noexcept;
+    enum class claim : std::uint8_t { none, removed, entry_left };
+    claim take_out_of_queue(task_slot& task) noexcept;
     task_slot* find_work() noexcept;
     task_slot* search() noexcept;
     task_slot* steal_from(worker_shared& victim) noexcept;
@@ -199,15 +201,10 @@ inline void worker::prefetch_next() noexcept {
 // Turns a queue's entry into something to run: claims a fresh task, lets a woken one pass, drops an entry whose task
 // was claimed by a joiner elsewhere.
 inline task_slot* worker::accept(task_slot* entry) noexcept {
-    std::uint64_t seen = entry->state.load(std::memory_order_acquire);
-    if ((seen & (task_slot::started | task_slot::queued)) == task_slot::started) return entry;
-    while (!(seen & task_slot::started)) {
-        if (entry->state.compare_exchange_weak(seen, (seen | task_slot::started) & ~task_slot::queued,
-                                               std::memory_order_acq_rel, std::memory_order_acquire)) {
-            return entry;
-        }
-    }
-    drop_stale_entry(*entry);
+    std::uint64_t now = 0;
+    if (accept_entry(entry->state, now) == entry_verdict::run) [[likely]]
+        return entry;
+    entry_dropped(*entry, now);
     return nullptr;
 }
 

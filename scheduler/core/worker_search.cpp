@@ -50,24 +50,14 @@ void worker::push_late(task_slot& task) noexcept {
     last_next_ = &task;
 }
 
-// A joiner takes a task that nobody has started: physically from either end, or else by its state, which leaves a stale
-// entry.
-bool worker::take_out_of_queue(task_slot& task) noexcept {
-    if (&scheduler_.tasks() != task.pool) return false;
-    std::uint64_t seen = task.state.load(std::memory_order_acquire);
-    if (seen & task_slot::started) return false;
-    if (deque_.pop_if(&task) || deque_.take_if(&task)) return true;
+// A joiner takes a task that nobody has started: physically, or else by its state, which leaves the entry behind.
+worker::claim worker::take_out_of_queue(task_slot& task) noexcept {
+    if (&scheduler_.tasks() != task.pool || task.is(task_slot::started)) return claim::none;
+    if (deque_.pop_if(&task) || deque_.take_if(&task)) return claim::removed;
     const bool removed = deque_.remove_recent(&task);
     if (!alone_) scheduler_.notify_one();  // entries were out of sight for a moment
-    if (removed) return true;
-    // Elsewhere: whoever takes the entry competes by a CAS on the same bit.
-    while (!(seen & task_slot::started)) {
-        if (task.state.compare_exchange_weak(seen, seen | task_slot::started, std::memory_order_acq_rel,
-                                             std::memory_order_acquire)) {
-            return true;
-        }
-    }
-    return false;
+    if (removed) return claim::removed;
+    return claim_without_entry(task.state) ? claim::entry_left : claim::none;
 }
 
 // --- outside work and timers ---
@@ -93,15 +83,17 @@ bool worker::poll() noexcept {
 
 void worker::take_in_injected() noexcept {
     try {
-        scheduler_.injected().pop_batch(
-            [this](task_slot& task) {
-                deque_.push(&task);
-                if (!alone_) scheduler_.notify_one();
-            },
-            injected_per_beat);
+        deque_.reserve(injected_per_beat);
     } catch (const std::bad_alloc&) {
-        // The deque could not grow; what was not moved is still in the injection queue, and the next beat tries again.
+        return;  // the next beat tries again
     }
+    scheduler_.injected().pop_batch(
+        [this](task_slot& task) {
+            task.state.fetch_and(~task_slot::injected, std::memory_order_relaxed);  // the deque publishes it
+            deque_.push(&task);
+            if (!alone_) scheduler_.notify_one();
+        },
+        injected_per_beat);
 }
 
 void worker::arm(timer& node, nanos deadline) noexcept {

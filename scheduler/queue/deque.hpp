@@ -77,6 +77,12 @@ class work_stealing_deque {
         publish(bottom, bottom + 1);
     }
 
+    // Owner only. The next `more` pushes will not fail. Throws std::bad_alloc.
+    void reserve(std::size_t more) {
+        const index end = bottom_.load(std::memory_order_relaxed) + static_cast<index>(more);
+        while (end - top_seen_ > own_->capacity()) make_room(end);
+    }
+
     // Owner only. Removes the newest entry; nullptr when empty.
     [[gnu::always_inline]] T* pop() noexcept {
         const index bottom = bottom_.load(std::memory_order_relaxed);
@@ -275,10 +281,11 @@ class work_stealing_deque {
 
     // Owner only. Doubles the ring when it is really full. Thieves may be reading the old one, so it stays until the
     // end: each ring is half as large as its successor, so all old ones together are smaller than the one in use.
-    [[gnu::noinline]] void make_room(index bottom) {
+    [[gnu::noinline]] void make_room(index end) {
         top_seen_ = top_.load(std::memory_order_acquire);  // P4
-        if (bottom - top_seen_ < own_->capacity()) return;
+        if (end - top_seen_ < own_->capacity()) return;
         ring* larger = make_ring(own_->capacity() * 2, own_);
+        const index bottom = bottom_.load(std::memory_order_relaxed);
         for (index i = top_seen_; i < bottom; ++i) {
             larger->slot(i).store(own_->slot(i).load(std::memory_order_relaxed), std::memory_order_relaxed);
         }

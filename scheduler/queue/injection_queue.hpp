@@ -49,22 +49,16 @@ class injection_queue {
         return detach(1).first;
     }
 
-    // Any thread. Calls each(T&) for up to `limit` objects, oldest first, outside the lock, and returns how many.
-    // If `each` throws, that object and those behind it go back to the front of the queue, in order, and it goes on.
+    // Any thread. Calls each(T&), which must not throw, for up to `limit` objects, oldest first, outside the lock, and
+    // returns how many.
     template <class F>
-    std::size_t pop_batch(F&& each, std::size_t limit) {
+    std::size_t pop_batch(F&& each, std::size_t limit) noexcept {
         if (empty()) return 0;
         const chain batch = detach(limit);
         T* at = batch.first;
         for (std::size_t done = 0; done < batch.count; ++done) {
             T* next = at->*Next;  // `each` may push the object to another queue
-            try {
-                each(*at);
-            } catch (...) {
-                at->*Next = next;
-                put_back({at, batch.last, batch.count - done});
-                throw;
-            }
+            each(*at);
             at = next;
         }
         return batch.count;
@@ -89,14 +83,6 @@ class injection_queue {
         if (first_ == nullptr) last_ = nullptr;
         add_to_size_locked(-cut.count);
         return cut;
-    }
-
-    void put_back(chain rest) noexcept {
-        std::lock_guard guard(lock_);
-        rest.last->*Next = first_;
-        if (last_ == nullptr) last_ = rest.last;
-        first_ = rest.first;
-        add_to_size_locked(rest.count);
     }
 
     // Only the lock's holder writes size_, so this need not be an RMW.

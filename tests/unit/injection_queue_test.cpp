@@ -1,4 +1,4 @@
-// The injection queue used by one thread: order, batches, and objects that come back when a batch's consumer throws.
+// The injection queue used by one thread: order and batches.
 #include "scheduler/queue/injection_queue.hpp"
 
 #include <cstddef>
@@ -91,26 +91,6 @@ TEST_CASE("a batch's consumer may push the object at once, here or elsewhere") {
     CHECK(elsewhere.empty());
     CHECK(q.pop() == &items[1]);
     CHECK(q.empty());
-}
-
-TEST_CASE("what a throwing consumer did not take goes back to the front") {
-    for (std::size_t failing = 0; failing < 3; ++failing) {
-        for (const std::size_t limit : {3u, 5u}) {
-            std::deque<item> items(5);
-            queue q;
-            for (item& each : items) q.push(each);
-            const auto each = [&](item& one) {
-                if (&one == &items[failing]) throw std::runtime_error("no room");
-            };
-            CHECK_THROWS_AS(q.pop_batch(each, limit), std::runtime_error);
-            CHECK(q.size() == 5 - failing);
-            item extra;
-            q.push(extra);
-            for (std::size_t i = failing; i < 5; ++i) CHECK(q.pop() == &items[i]);
-            CHECK(q.pop() == &extra);
-            CHECK(q.empty());
-        }
-    }
 }
 
 TEST_CASE("the link may be any member") {
