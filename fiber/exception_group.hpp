@@ -25,7 +25,8 @@ class exception_group : public std::exception {
     std::span<const std::exception_ptr> exceptions() const noexcept;
     const std::string& message() const noexcept;
 
-    // The message and, of each exception, the type and what it says: "2 tasks failed: std::runtime_error: a; ...".
+    // The message and, of each exception, the type and what it says: "unhandled errors in a task_group:
+    // std::runtime_error: a; ...".
     const char* what() const noexcept override;
 
     // The exceptions of type E (by reference, so bases match), and the others; nested groups are split alike and keep

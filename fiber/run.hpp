@@ -44,8 +44,8 @@ class runtime {
 
     // Calls f as the main task and returns its value or throws its exception, after everything else was cancelled and
     // waited for. The calling thread is worker 0. May be called again afterwards. A plain thread: throws usage_error on
-    // a fiber and while another run() of this runtime is active. Throws std::system_error when a thread,
-    // stack_exhausted when a stack cannot be had; then f was not called.
+    // a fiber and while another run() of this runtime is active. Throws std::system_error when a thread, std::bad_alloc
+    // when a stack (what() names the limit that was hit) or memory cannot be had; then f was not called.
     template <class F>
     auto run(F&& f, engine::call_site site = engine::call_site::current()) {
         check_can_run();

@@ -1,6 +1,8 @@
-// Letting time pass and letting others run: asyncio.sleep
-// (https://docs.python.org/3/library/asyncio-task.html#sleeping).
+// Letting time pass, letting others run, and asking the time: asyncio.sleep
+// (https://docs.python.org/3/library/asyncio-task.html#sleeping) and loop.time.
 #pragma once
+
+#include <chrono>
 
 #include "fiber/duration.hpp"
 
@@ -8,6 +10,12 @@ namespace fiber {
 
 namespace detail {
 void sleep_until_nanos(engine::nanos deadline);
+}
+
+// The time that all waits go by: the steady clock's; on a fiber of a runtime with virtual_time, that runtime's, which
+// starts at the clock's epoch. Never waits. Any thread. asyncio: loop.time().
+inline std::chrono::steady_clock::time_point now() noexcept {
+    return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(detail::current_time()));
 }
 
 // Goes to the end of the queue: one turn for whoever else is runnable. asyncio.sleep(0).

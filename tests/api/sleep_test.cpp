@@ -209,3 +209,22 @@ TEST_CASE("a sleep on a plain thread blocks that thread for as long") {
     fiber::sleep_for(2ms);
     CHECK(steady::now() - begin >= 2ms);
 }
+
+TEST_CASE("now is the steady clock's time, and in virtual time the runtime's") {
+    const auto before = steady::now();
+    const auto asked = fiber::now();
+    CHECK(before <= asked);
+    CHECK(asked <= steady::now());
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(fiber::runtime_options{.workers = workers, .virtual_time = true});
+        fixture.run([] {
+            const auto start = fiber::now();
+            fiber::sleep_for(2h);
+            CHECK(fiber::now() - start >= 2h);
+            CHECK(fiber::now() - start < 2h + 1ms);
+            fiber::sleep_until(start + 5h);
+            CHECK(fiber::now() - start >= 5h);
+            CHECK(fiber::now() - start < 5h + 1ms);
+        });
+    });
+}

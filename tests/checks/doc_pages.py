@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The pages hang together.
 
-Every page of docs/api/ is in its index, and has a program whose output it shows. Every public header is in the index.
-Every link from one page to another leads to a file that exists, and to a heading that exists in it.
+Every page of docs/api/ is in its index, and has a program whose output it shows. Every public header, and every public
+name of namespace fiber, is in the index. Every link from one page to another leads to a file that exists, and to a heading that exists in it.
 
 Usage: doc_pages.py [--self-test]
 """
@@ -19,6 +19,10 @@ INDEX = "docs/api/README.md"
 PROGRAM = re.compile(r"^```cpp\n(?:(?!```).*\n)*?.*\bint main\(.*\n(?:(?!```).*\n)*```\n\n?```text\n", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TYPE = r"(?:class|struct|enum class|enum)(?: \[\[\w+\]\])? (\w+)(?= *[:{])"
+FUNCTION = r"(?!return |using |template |requires|static_assert)(?=[a-z\[])[\w:<>&*,\[\] ]+[ &*](\w+)\("
+NAME = re.compile(f"^(?:{TYPE}|using (\\w+) =|{FUNCTION})", re.MULTILINE)
+DETAIL = re.compile(r"^namespace detail \{.*?^\}  // namespace detail$|^namespace detail \{.*?^\}$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
@@ -36,6 +40,13 @@ def anchors(text):
         name = re.sub(r"[^\w\- ]", "", name).replace(" ", "-")
         names.add(name)
     return names
+
+
+def public_names(text):
+    """What a header declares in namespace fiber itself, as far as it stands at the beginning of a line."""
+    if not re.search(r"^namespace fiber \{$", text, re.MULTILINE):
+        return set()
+    return {name for found in NAME.findall(DETAIL.sub("", text)) for name in found if name}
 
 
 def broken_links(root, path):
@@ -59,6 +70,11 @@ def check(report, root):
     report.add("pages: every header is in the index",
                [f"{INDEX} does not name `<fiber/{header}>`: add it to the row of the page that describes it"
                 for header in headers if f"`<fiber/{header}>`" not in index])
+    listed = set(re.findall(r"`(\w+)`", index.partition("## By name")[2]))
+    for header in headers:
+        missing = public_names(read(root, "fiber/" + header)) - listed
+        report.add(f"pages: the names of {header} are in the index",
+                   [f"{INDEX} does not name `{name}` under \"By name\"" for name in sorted(missing)])
     linked = {target.partition("#")[0] for target in LINK.findall(index)}
     for page in pages:
         if page == INDEX:
@@ -85,11 +101,12 @@ class Findings:
 def self_test(report):
     """A small tree with a known defect at a time."""
     program = "# A\n\n```cpp\n#include <x>\nint main() {}\n```\n\n```text\n```\n"
-    tree = {"README.md": "[index](docs/api/README.md)\n", INDEX: "[a](a.md#a) `<fiber/a.hpp>`\n", "docs/api/a.md": program,
-            "fiber/a.hpp": ""}
+    tree = {"README.md": "[index](docs/api/README.md)\n", INDEX: "[a](a.md#a) `<fiber/a.hpp>`\n## By name\n`known`\n",
+            "docs/api/a.md": program, "fiber/a.hpp": "namespace fiber {\nclass known {\n};\n}\n"}
     cases = {
         "nothing": ({}, ""),
         "a header that is not in the index": ({"fiber/b.hpp": ""}, "does not name `<fiber/b.hpp>`"),
+        "a name that is not in the index": ({"fiber/a.hpp": "namespace fiber {\nauto other(int x);\n}\n"}, "`other`"),
         "a page that is not in the index": ({"docs/api/b.md": program}, "does not link it"),
         "a page without a program": ({"docs/api/a.md": "# A\n\n```cpp\nint main() {}\n```\n"}, "no whole program"),
         "a link to no file": ({"README.md": "[x](docs/x.md)\n"}, "there is no docs/x.md"),
