@@ -9,6 +9,7 @@
 //       of the state, at the latest when the called task parks. One of them sees the other: no cancellation stays with
 //       a task that is in the middle of a wait. Whoever takes the pending flag back passes the cancellation on.
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "scheduler/core/lifecycle.hpp"
@@ -71,12 +72,28 @@ bool take_back(const target& from) noexcept {
     return true;
 }
 
+// Nobody keeps a task alive that is reached down the chain. So under its lock it is made to finish under that lock,
+// too, before anything of it but the state is touched.
+void leave_message(const target& to, const char* message) noexcept {
+    std::lock_guard guard(to.task->lock);
+    std::uint64_t seen = to.task->state.load(std::memory_order_acquire);
+    do {
+        if (generation_of(seen) != to.generation || (seen & task_slot::finished)) return;
+    } while (!to.task->state.compare_exchange_weak(seen, seen | task_slot::has_observers, std::memory_order_acq_rel,
+                                                   std::memory_order_acquire));
+    try {
+        extras_locked(*to.task)->cancel_message = message;
+    } catch (const std::bad_alloc&) {
+        // The cancellation counts, its message is a comfort.
+    }
+}
+
 // over: the task has finished meanwhile, and nobody will see the request. moved_on: it waits for another task by now,
 // which has to get it.
 enum class deliver_verdict : std::uint8_t { delivered, over, moved_on };
 
 [[nodiscard]] deliver_verdict deliver(const target& to, const char* message) noexcept {
-    if (message != nullptr) set_cancel_message(*to.task, message);
+    if (message != nullptr) leave_message(to, message);
     std::uint64_t seen = to.task->state.load(std::memory_order_acquire);
     do {
         if (generation_of(seen) != to.generation || (seen & task_slot::finished)) return deliver_verdict::over;
@@ -212,15 +229,6 @@ std::string cancel_message(task_slot& task) noexcept {
     }
 }
 
-void set_cancel_message(task_slot& task, const char* message) noexcept {
-    try {
-        std::lock_guard guard(task.lock);
-        extras_locked(task)->cancel_message = message;
-    } catch (const std::bad_alloc&) {
-        // The cancellation counts, its message is a comfort.
-    }
-}
-
 void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept {
     std::lock_guard guard(self.lock);
     const auto tagged = forwarder != nullptr ? reinterpret_cast<std::uintptr_t>(forwarder) | 1 : 0;
@@ -241,7 +249,7 @@ void announce_wait(task_slot& waiting, task_slot& awaited) noexcept {
     waiting.awaiting.exchange(reinterpret_cast<std::uintptr_t>(&awaited), std::memory_order_seq_cst);  // C1
     const std::uint64_t seen = waiting.state.load(std::memory_order_seq_cst);                          // C1
     if ((seen & task_slot::cancel_pending) && take_back({&waiting, static_cast<std::uint32_t>(generation_of(seen))})) {
-        const std::string message = waiting.extras != nullptr ? cancel_message(waiting) : std::string();
+        const std::string message = cancel_message(waiting);
         (void)cancel(awaited, message.empty() ? nullptr : message.c_str());
     }
     if (!waiting.is(task_slot::started)) mark_started_out_of_turn(waiting);  // called on its joiner's stack itself

@@ -139,7 +139,7 @@ __attribute__((noinline)) join_verdict join_slow(task_slot* self, task_slot& tas
     if (self == &task) return join_verdict::itself;
     for (;;) {
         if (mode == interruptible::yes && take_cancel(*self)) {
-            const std::string message = self->extras != nullptr ? cancel_message(*self) : std::string();
+            const std::string message = cancel_message(*self);
             // Taken by the child: what it makes of it is what the caller sees.
             if (!cancel(task, message.empty() ? nullptr : message.c_str())) return join_verdict::cancelled;
         }
