@@ -14,8 +14,10 @@ COLOURS = {  # light, dark
     "boost_fiber": ("#6f42c1", "#b58cf2"),
     "tbb": ("#0b62c4", "#62a8ff"),
     "go": ("#0f7c8a", "#4fd1e0"),
+    "asio": ("#0b62c4", "#62a8ff"),
     "asyncio": ("#b0305c", "#f27ea5"),
     "raw": ("#6b7280", "#9aa3b2"),
+    "epoll": ("#6b7280", "#9aa3b2"),
 }
 SKIPPED = {("post_wake_free", "time"), ("idle", "cpu_us"), ("idle", "wakeups"), ("sleep_10k", "wall_ms")}
 PANELS = [("Time", {"ns", "us", "ms"}), ("Memory", {"B"})]
@@ -24,7 +26,8 @@ WIDTH, LEFT, RIGHT = 900, 290, 150
 BAR, GAP, TOP = 12, 9, 84
 
 
-def _style():
+def style():
+    """The style sheet of every chart here: a class per system."""
     rules = lambda i: "".join(f".{s}{{fill:{c[i]}}}" for s, c in COLOURS.items())
     return ("<style>"
             "text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}"
@@ -121,5 +124,5 @@ def svg(run, workers):
         head.append(f'<text x="{x + 15}" y="53">{NAMES[system]}</text>')
         x += 32 + 7 * len(NAMES[system])
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img">'
-            f'<title>Benchmarks: fibers against {others}</title>{_style()}'
+            f'<title>Benchmarks: fibers against {others}</title>{style()}'
             f'<rect width="{WIDTH}" height="{y}" rx="8" class="paper"/>' + "\n".join(head + out) + "</svg>\n")

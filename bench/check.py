@@ -7,7 +7,7 @@ import json
 import statistics
 from pathlib import Path
 
-from figures import SCALE
+from figures import IO_CASES, SCALE
 from table import quantity
 
 
@@ -46,24 +46,30 @@ def _figure_line(run, target):
 
 def _ratio_line(run, target):
     # Two workers' CPU time says nothing about how fast they are: across worker counts only wall time compares.
-    metric = "time" if target["workers"] == target["to"]["workers"] else "wall"
+    metric = target.get("metric", "time" if target["workers"] == target["to"]["workers"] else "wall")
     figure = run.get(target["case"], metric, target["workers"], "fiber")
     to = run.get(target["to"]["case"], metric, target["to"]["workers"], target["to"]["system"])
     name = (f"{target['case']} W={target['workers']} / {target['to']['case']} W={target['to']['workers']}"
-            + (" raw" if target["to"]["system"] == "raw" else ""))
+            + (f" {target['to']['system']}" if target["to"]["system"] != "fiber" else ""))
+    if "metric" in target:
+        name = f"{target['case']} {metric} / {target['to']['system']}"
     if not figure or not to:
         return 0.5, "?", f"not measured   {name}"
-    value = figure.median / to.median
-    verdict = _verdict(value, target["must"], target["aim"])
-    text = f"{verdict:8} {name:38} {value:.2f}, must {target['must']}, aim {target['aim']} ({target['why']})"
-    return value / target["must"], verdict, text
+    value, must, aim = figure.median / to.median, target["must"], target["aim"]
+    if metric == "rate":  # at least so much, not at most
+        verdict, excess = _verdict(1 / value, 1 / must, 1 / aim), must / value
+    else:
+        verdict, excess = _verdict(value, must, aim), value / must
+    return excess, verdict, f"{verdict:8} {name:38} {value:.2f}, must {must}, aim {aim} ({target['why']})"
 
 
 def text(run):
     """One line per target: missed first (the worst on top), then what was not measured, then the rest."""
     with open(Path(__file__).with_name("targets.json"), encoding="utf-8") as file:
         targets = json.load(file)
-    lines = [_figure_line(run, t) for t in targets["figures"]] + [_ratio_line(run, t) for t in targets["ratios"]]
+    of_this_run = lambda target: (target["case"] in IO_CASES) == run.of_io()
+    lines = [_figure_line(run, t) for t in targets["figures"] if of_this_run(t)]
+    lines += [_ratio_line(run, t) for t in targets["ratios"] if of_this_run(t)]
     order = {"MISSED": 0, "?": 1, "must": 2, "aim": 3}
     lines.sort(key=lambda line: (order[line[1]], -line[0]))
     count = lambda verdict: sum(line[1] == verdict for line in lines)

@@ -7,8 +7,8 @@ import re
 import statistics
 from dataclasses import dataclass, field
 
-SYSTEMS = ["fiber", "thread", "boost_fiber", "tbb", "go", "asyncio", "raw"]
-LIMITS = {"raw"}  # what the machine allows: shown, but no rival
+SYSTEMS = ["fiber", "thread", "boost_fiber", "tbb", "go", "asio", "asyncio", "raw", "epoll"]
+LIMITS = {"raw", "epoll"}  # what the machine allows: shown, but no rival
 
 # (case, metric, unit, what it is). "time" is Google Benchmark's real time; any other metric is a counter.
 METRICS = [
@@ -41,8 +41,30 @@ METRICS = [
     ("idle", "wakeups", "1", "idle process: wake-ups per second"),
 ]
 
+# The I/O benchmarks, a run of their own.
+IO_CASES = {
+    "echo_1": "echo, 1 connection, one CPU",
+    "echo_1_apart": "echo, 1 connection",
+    "echo_100": "echo, 100 connections",
+    "echo_1000": "echo, 1,000 connections",
+    "http_100": "HTTP, 100 connections",
+    "http_100_wrk": "HTTP by wrk, 100 connections",
+    "idle_10k": "10,000 idle connections",
+}
+IO_METRICS = [
+    ("rate", "/s", "requests"),
+    ("p50_us", "us", "latency, p50"),
+    ("p99_us", "us", "latency, p99"),
+    ("p999_us", "us", "latency, p99.9"),
+    ("cpu_ns", "ns", "CPU per request"),
+]
+IDLE_METRICS = [("bytes", "B", "memory each"), ("kernel_bytes", "B", "kernel's memory each, both ends")]
+METRICS += [(case, metric, unit, f"{label}: {what}") for case, label in IO_CASES.items()
+            for metric, unit, what in (IDLE_METRICS if case == "idle_10k" else IO_METRICS)]
+
+LARGER_IS_BETTER = {"/s"}  # units
 NANOSECONDS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
-SCALE = {"ns": 1, "us": 1e3, "ms": 1e6, "B": 1, "1": 1}
+SCALE = {"ns": 1, "us": 1e3, "ms": 1e6, "B": 1, "1": 1, "/s": 1}
 
 
 @dataclass
@@ -70,7 +92,8 @@ class Figure:
 class Run:
     """figures[case, metric, workers, system], and what each system said about its configuration.
 
-    Besides those of METRICS there is "wall", the wall time where "time" may be CPU time.
+    Besides those of METRICS there is "wall", the wall time where "time" may be CPU time, and "busy" and "load_busy", the
+    shares of their CPUs that an I/O server and its load have used.
     """
 
     figures: dict = field(default_factory=dict)
@@ -84,6 +107,10 @@ class Run:
         """The figure, or None if it was not measured or failed."""
         figure = self.figures.get((case, metric, workers, system))
         return figure if figure and figure.values and not figure.error else None
+
+    def of_io(self):
+        """Whether this is a run of the I/O benchmarks."""
+        return any(key[0] in IO_CASES for key in self.figures)
 
     def worker_counts(self):
         return sorted({key[2] for key in self.figures})
@@ -113,6 +140,11 @@ def _add_row(run, row, use_cpu=False):
     case, system, workers = match[1], match[2], int(match[3])
     if system in ("loop", "raw") and row.get("real_time"):
         run.lost_cpu.append(1 - row["cpu_time"] / row["real_time"])
+    if "others" in row:
+        run.lost_cpu.append(row["others"])
+    for hidden in ("busy", "load_busy"):
+        if hidden in row:
+            run.figures.setdefault((case, hidden, workers, system), Figure()).values.append(row[hidden])
     if case == "harness":
         run.harness = row["cpu_time"]
         return
@@ -165,9 +197,9 @@ def as_json(run):
     """The run as plain data, for --json and for other programs."""
     results = []
     for (case, metric, workers, system), figure in run.figures.items():
-        unit = next((u for c, m, u, _ in METRICS if (c, m) == (case, metric)), "ns")
+        unit = next((u for c, m, u, _ in METRICS if (c, m) == (case, metric)), "1" if "busy" in metric else "ns")
         row = {"name": f"{case}/{system}/workers:{workers}", "metric": metric,
-               "unit": "ns" if unit in NANOSECONDS else {"B": "bytes", "1": "count"}[unit]}
+               "unit": "ns" if unit in NANOSECONDS else {"B": "bytes", "1": "count", "/s": "per second"}[unit]}
         if figure.error:
             row["error"] = figure.error
         elif figure.values:

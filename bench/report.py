@@ -10,6 +10,7 @@ sys.dont_write_bytecode = True
 import chart
 import check
 import figures
+import io_chart
 import table
 
 
@@ -32,7 +33,7 @@ def main():
     if arguments.json:
         arguments.json.write_text(json.dumps(figures.as_json(run), indent=1) + "\n")
     if arguments.svg:
-        drawing = chart.svg(run, run.worker_counts()[0])
+        drawing = io_chart.svg(run) if run.of_io() else chart.svg(run, run.worker_counts()[0])
         if drawing:
             arguments.svg.write_text(drawing)
             print(f"Chart: {arguments.svg}")

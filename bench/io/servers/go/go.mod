@@ -1,0 +1,3 @@
+module fiber/bench/io
+
+go 1.19
