@@ -65,8 +65,8 @@ call_handle call_at(time_limit when, engine::call_site site, F&& f) {
 // throws is reported like an exception that nobody retrieved. Calls for one time happen in the order of asking, on one
 // worker. When run() ends, calls that have not begun are dropped: they do not keep it.
 //
-// On a fiber. Throws usage_error outside a runtime, std::invalid_argument for NaN, std::bad_alloc, and what copying f
-// throws; then there is no call.
+// On a fiber. Never waits. Throws usage_error outside a runtime, std::invalid_argument for NaN, std::bad_alloc, and
+// what copying f throws; then there is no call.
 template <class Rep, class Period, class F>
 requires std::is_invocable_v<std::decay_t<F>> call_handle call_later(
     const std::chrono::duration<Rep, Period>& delay, F&& f, engine::call_site site = engine::call_site::current()) {

@@ -8,7 +8,8 @@ namespace fiber {
 
 // Thrown at a cancellation point of a task that was cancelled, once per request. Catch it to clean up, then rethrow it.
 // As in asyncio it is not derived from std::exception, so that a handler for errors does not swallow it by accident. A
-// callable may throw it itself: its task then ends as cancelled.
+// callable may throw it itself: its task then ends as cancelled. It is never thrown while the stack unwinds, inside
+// uncancellable(), by a lock() or by a destructor of this library.
 class cancelled {
  public:
     cancelled() = default;

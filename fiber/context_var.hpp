@@ -49,14 +49,17 @@ class context_var {
     context_var(const context_var&) = delete;
     context_var& operator=(const context_var&) = delete;
 
-    // The value in the calling task, or else the default. The reference is good until the caller sets or resets this
-    // variable; longer while the token of that is kept. Throws usage_error if there is neither (Python: LookupError).
+    // None of what follows waits.
+
+    // The value in the calling task or thread, or else the default. The reference is good until the caller sets or
+    // resets this variable; longer while the token of that is kept. Throws usage_error if there is neither (Python:
+    // LookupError).
     const T& get() const {
         if (const void* value = detail::find_in_context(id_)) return *static_cast<const T*>(value);
         if (!default_) detail::throw_no_value();
         return *default_;
     }
-    // The same with a default of the caller's.
+    // The same with a default of the caller's: never throws for want of a value. Python: get(default).
     T get_or(T fallback) const {
         if (const void* value = detail::find_in_context(id_)) return *static_cast<const T*>(value);
         return fallback;

@@ -44,7 +44,7 @@ class channel_closed : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// asyncio's TimeoutError.
+// A time limit has run out: with_timeout(), wait_for(), a step of as_completed(). asyncio's TimeoutError.
 class timeout_error : public std::runtime_error {
  public:
     timeout_error() : std::runtime_error("fiber: timed out") {}

@@ -13,7 +13,7 @@
 
 namespace fiber {
 
-// What task_group throws. Groups may stand in groups.
+// What task_group throws. Groups may stand in groups. Any thread; nothing here waits.
 class exception_group : public std::exception {
  public:
     // Throws std::invalid_argument if there is no exception, or a nullptr among them; std::bad_alloc.

@@ -73,7 +73,7 @@ struct promise_payload {
 
 }  // namespace detail
 
-// The waiting side of a promise, or of a call that was handed to a thread pool. Move-only.
+// The waiting side of a promise, or of a call that was handed to a thread pool. Move-only. Fibers and plain threads.
 // wait(), wait_for(), done(), cancelled(), exception() as a task's. cancel() settles the future as cancelled, at once:
 // whoever waits sees `cancelled`, and a later set_value() throws promise_already_satisfied. Dropping a future only
 // drops interest.
@@ -93,7 +93,7 @@ class [[nodiscard]] future : public detail::handle {
     }
     ~future() { let_go(); }
 
-    // As task<T>::get().
+    // As task<T>::get(): moves the value out, or throws. Cancellation point: cancelling the caller cancels the future.
     T get() {
         join_for_result();
         return result().take();
@@ -122,8 +122,8 @@ class [[nodiscard]] future : public detail::handle {
     }
 };
 
-// The setting side. Move-only. Destroying it unset breaks the promise: the future's get() throws std::future_error.
-// Any thread; one at a time.
+// The setting side. Move-only. Destroying it unset breaks the promise: the future's get() throws std::future_error
+// (broken_promise). Nothing here waits. Any thread; one at a time.
 template <class T>
 class promise {
  public:
@@ -156,7 +156,8 @@ class promise {
         return future<T>(state);
     }
 
-    // Throws std::future_error: promise_already_satisfied, also when the future was cancelled; no_state.
+    // Sets the result and wakes who waits. Throws std::future_error: promise_already_satisfied, also when the future
+    // was cancelled; no_state. What copying the value throws becomes the result, and is thrown here, too.
     template <class... V>
     requires(sizeof...(V) == (std::is_void_v<T> ? 0 : 1)) void set_value(V&&... value) {
         settle([&] {
@@ -208,13 +209,16 @@ class promise {
     bool retrieved_ = false;
 };
 
-// A future that may be copied, and asked by many at once. get() gives a reference to the one value.
+// A future that may be copied, and asked by many at once, fibers and plain threads. get() gives a reference to the one
+// value. All members as future<T>'s, except that get() of a caller that is cancelled leaves the future alone: others
+// wait for it. Throws std::future_error (no_state) where it refers to nothing. Each copy: one thread at a time.
 template <class T>
 class [[nodiscard]] shared_future {
  public:
     using value_type = T;
 
-    shared_future() noexcept = default;
+    shared_future() noexcept = default;  // refers to nothing
+    // As future<T>::share().
     explicit shared_future(future<T>&& one)
         : shared_(one.valid() ? std::make_shared<future<T>>(std::move(one)) : nullptr) {
         if (shared_ == nullptr) detail::throw_no_state();
@@ -240,7 +244,8 @@ class [[nodiscard]] shared_future {
         inner().on_done(std::forward<F>(f));
     }
 
-    // Waits and gives the value, or throws. Any number of times, from anywhere.
+    // Waits and gives the value, or throws what was set; `cancelled` if it ended so. Any number of times. Cancellation
+    // point.
     decltype(auto) get() const {
         inner().wait();
         detail::result<T>& result = inner().result();

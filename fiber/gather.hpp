@@ -30,6 +30,7 @@
 
 namespace fiber {
 
+// Says that failures are wanted as values: gather(return_exceptions, ...).
 struct return_exceptions_t {
     explicit return_exceptions_t() = default;
 };
@@ -171,6 +172,7 @@ concept gather_argument = awaitable<std::remove_cvref_t<A>> || std::is_invocable
 
 }  // namespace detail
 
+// gather(a, b, ...): a tuple of the values, in the order of the arguments. The first failure is thrown at once.
 template <class... A>
 requires(detail::gather_argument<A>&&...) auto gather(A&&... arguments) {
     if constexpr (sizeof...(A) == 0) {
@@ -182,6 +184,7 @@ requires(detail::gather_argument<A>&&...) auto gather(A&&... arguments) {
     }
 }
 
+// The same with an outcome<T> in each place; waits for all, and throws what no child has thrown.
 template <class... A>
 requires(detail::gather_argument<A>&&...) auto gather(return_exceptions_t, A&&... arguments) {
     if constexpr (sizeof...(A) == 0) {
@@ -193,6 +196,7 @@ requires(detail::gather_argument<A>&&...) auto gather(return_exceptions_t, A&&..
     }
 }
 
+// gather(range): a vector of the values, in the order of the range; nothing for a range of void.
 template <detail::gather_range Range>
 auto gather(Range&& range, engine::call_site site = engine::call_site::current()) {
     auto children = detail::make_gather_vector(site, std::forward<Range>(range));
@@ -206,6 +210,7 @@ auto gather(Range&& range, engine::call_site site = engine::call_site::current()
     }
 }
 
+// The same with a vector of outcome<T>.
 template <detail::gather_range Range>
 auto gather(return_exceptions_t, Range&& range, engine::call_site site = engine::call_site::current()) {
     auto children = detail::make_gather_vector(site, std::forward<Range>(range));

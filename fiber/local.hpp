@@ -1,4 +1,4 @@
-// Fiber-local values: thread_local for tasks.
+// Fiber-local values: thread_local for tasks. Python: threading.local; asyncio has none.
 #pragma once
 
 #include <concepts>
@@ -18,7 +18,7 @@ void* find_local(std::uint64_t local, void* (*make)(), void (*destroy)(void*) no
 // destroyed at its end, in its own context and in reverse order of making, before whoever waits for it goes on; a
 // thread's at its exit. Nothing is inherited: for that there is context_var.
 //
-// Usually a global. Any thread; references are good until the task ends.
+// Usually a global. A fiber or a plain thread; references are good until the task, or the thread, ends. Never waits.
 template <std::default_initializable T>
 class local {
  public:

@@ -1,4 +1,5 @@
-// How one of several ended, as a value: what gather(return_exceptions, ...) gives for each.
+// How one of several ended, as a value: what gather(return_exceptions, ...) gives for each. asyncio puts results and
+// exceptions into one list; here the type says which it is.
 #pragma once
 
 #include <exception>
@@ -10,6 +11,7 @@
 namespace fiber {
 
 // A value or an exception (a cancellation is the exception `cancelled`). Any T that a task may have, void included.
+// Nothing here waits. Thread safety: that of a plain value.
 template <class T>
 class outcome {
  public:

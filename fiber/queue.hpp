@@ -177,14 +177,14 @@ class basic_queue {
     detail::queue_joiners joiners_;
 };
 
-// First in, first out. maxsize: how many items it holds before put() waits; 0: no limit.
+// First in, first out: asyncio.Queue. maxsize: how many items it holds before put() waits; 0: no limit.
 template <class T>
 class queue : public basic_queue<T, detail::fifo_store<T>> {
  public:
     explicit queue(std::size_t maxsize = 0) : basic_queue<T, detail::fifo_store<T>>(maxsize) {}
 };
 
-// Last in, first out.
+// Last in, first out: asyncio.LifoQueue.
 template <class T>
 class lifo_queue : public basic_queue<T, detail::lifo_store<T>> {
  public:
@@ -199,7 +199,8 @@ struct smallest_first {
     }
 };
 
-// What compares first comes out first: by default the smallest, as in asyncio (and other than std::priority_queue).
+// What compares first comes out first: by default the smallest, as in asyncio.PriorityQueue (and other than
+// std::priority_queue).
 // Among equals the order is unspecified.
 template <class T, class Compare = smallest_first>
 class priority_queue : public basic_queue<T, detail::heap_store<T, Compare>> {

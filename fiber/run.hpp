@@ -54,7 +54,8 @@ class runtime {
         return main.get();
     }
 
-    // Starts a task from any thread: asyncio.run_coroutine_threadsafe. Before the first run() it waits for that.
+    // Starts a task from any thread: asyncio.run_coroutine_threadsafe. Before the first run() the task waits for that.
+    // Never waits itself. The place of the call is not recorded.
     // Throws runtime_stopped once run() is ending, until the next; what copying the callable throws; std::bad_alloc.
     template <class F, class... A>
     requires std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>
@@ -75,9 +76,10 @@ class runtime {
         spawn(std::forward<F>(f), std::forward<A>(args)...).detach();
     }
 
+    // Any thread. Never waits.
     runtime_statistics statistics() const;
 
-    // The number of workers that the options came to.
+    // The number of workers that the options came to. Any thread.
     unsigned workers() const noexcept;
 
  private:
@@ -88,7 +90,8 @@ class runtime {
     detail::runtime_state* const state_;
 };
 
-// Makes a runtime, runs f on it, and gives everything back: asyncio.run.
+// Makes a runtime, runs f on it, and gives everything back: asyncio.run. A plain thread. Returns and throws as
+// runtime::run(); invalid_option besides.
 template <class F>
 auto run(const runtime_options& options, F&& f, engine::call_site site = engine::call_site::current()) {
     runtime made(options);

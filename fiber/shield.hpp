@@ -66,7 +66,7 @@ class shielded {
 // Waiting for a task through its shield leaves it alone when the waiter is cancelled or times out. The task is
 // borrowed: it must outlive the waiting, and whoever owns it still decides its life. If it is cancelled itself, the
 // waiter sees that. What it throws after the waiter has left is reported with its handle, once. Futures may be moved
-// in. asyncio.shield. Throws std::future_error (no_state).
+// in. A fiber or a plain thread. asyncio.shield. Throws std::future_error (no_state).
 template <detail::awaitable H>
 auto shield(H& handle) {
     (void)handle.slot();
@@ -83,7 +83,7 @@ requires(!std::is_lvalue_reference_v<H>) auto shield(H&& handle) {
 // Calls f() and returns what it returns. Meanwhile the running task is not interrupted: a cancellation is counted, and
 // delivered at the first cancellation point after it; so is the expiry of a time limit, also of one inside it: wait
 // with the timed forms of the primitives there. Tasks that f spawns are not protected. For clean-up that has to wait.
-// May be nested.
+// May be nested. A fiber; on a plain thread it just calls f. asyncio has none.
 template <class F>
 requires std::is_invocable_v<F>
 decltype(auto) uncancellable(F&& f) {

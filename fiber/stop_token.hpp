@@ -1,4 +1,4 @@
-// std::stop_token and cancellation, both ways: for code that knows the one and meets the other.
+// std::stop_token and cancellation, both ways: for code that knows the one and meets the other. asyncio has none.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ namespace this_fiber {
 std::stop_token get_stop_token();
 }  // namespace this_fiber
 
-// While it stands, a stop request cancels the task.
+// While it stands, a stop request cancels the task. Made by cancel_on_stop(). Its destructor waits for a request that
+// is being delivered on another thread, as std::stop_callback's does.
 class [[nodiscard]] stop_link {
  public:
     stop_link(const std::stop_token& token, engine::task_slot& slot)
@@ -59,8 +60,8 @@ inline stop_link cancel_on_stop(const std::stop_token& token) {
     return stop_link(token, detail::running_task_for_stop());
 }
 
-// Calls f() in the running task and returns what it returns; a stop request meanwhile cancels the task. Throws
-// usage_error outside a task.
+// Calls f() in the running task and returns what it returns; a stop request meanwhile cancels the task. On a fiber.
+// Throws what f throws, usage_error outside a task, std::bad_alloc.
 template <class F>
 requires std::is_invocable_v<F>
 decltype(auto) with_stop_token(const std::stop_token& token, F&& f) {

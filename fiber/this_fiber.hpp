@@ -16,13 +16,15 @@ std::uint64_t id() noexcept;
 // The name it was spawned with; empty if none.
 std::string name();
 
-// Asks the running task to end: takes effect at its next cancellation point. asyncio: current_task().cancel().
+// Asks the running task to end: takes effect at its next cancellation point; if it returns first, it ends as cancelled.
+// asyncio: current_task().cancel(). cancelling() and uncancel() as task<T>'s. None of them waits.
 bool cancel();
 bool cancel(const std::string& message);
 unsigned cancelling();
 unsigned uncancel();
 
-// A cancellation point and nothing else: throws `cancelled` if one is to be delivered. On a plain thread nothing.
+// A cancellation point and nothing else: throws `cancelled` if one is to be delivered, for computations that never
+// wait. On a plain thread nothing. asyncio has none; the nearest is sleep(0).
 void check_cancelled();
 
 }  // namespace fiber::this_fiber
