@@ -42,6 +42,14 @@ bool count_request(task_slot& task, std::uint32_t generation) noexcept {
     return true;
 }
 
+// Of a request that nobody will see: the task has finished.
+void take_back_count(task_slot& task, std::uint32_t generation) noexcept {
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    while (generation_of(seen) == generation && (seen & task_slot::cancel_mask) != 0) {
+        if (task.state.compare_exchange_weak(seen, seen - task_slot::cancel_one, std::memory_order_acq_rel)) return;
+    }
+}
+
 // A task and the use of its slot that is meant.
 struct target {
     task_slot* task;
@@ -179,7 +187,10 @@ bool cancel_generation(task_slot& task, std::uint32_t generation, const char* me
         }
         deliver_verdict delivered = deliver(at, message);
         while (delivered == deliver_verdict::over) {
-            if (at == top) return false;
+            if (at == top) {
+                take_back_count(task, generation);
+                return false;
+            }
             at = above.empty() ? top : above.pop();
             delivered = deliver(at, message);
         }

@@ -56,6 +56,7 @@ TEST_CASE("row 21: cancel is false when the task ends with its value before the 
         ends_as_it_is_cancelled last;
         CHECK_FALSE(cancel_from_outside(last.task()));
         CHECK_FALSE(last.task().cancelled());
+        CHECK(last.task().cancelling() == 0);
         CHECK(last.task().get() == 1);
     });
 }
