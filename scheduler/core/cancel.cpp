@@ -173,6 +173,8 @@ bool cancel(task_slot& task, const char* message) noexcept {
 // One that has finished between the count and the delivery takes nothing any more: then the one who waited for it, and
 // goes on, must not go on as if nobody had asked. It gets the delivery, or whatever it waits for by now.
 bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
+    // Told earlier, a task that looks at its stop token could end before the delivery, which then had come too late.
+    const deferred_listeners until_delivered;
     const target top{&task, generation};
     if (!count_request(task, generation)) return false;
     target at = top;
