@@ -23,11 +23,14 @@ process_handler& process_wide() {
 }
 
 void write_line(const unretrieved_exception& what) {
-    std::string line = "fiber: an exception was never retrieved: " + detail::describe(what.exception) + " (task ";
-    line += what.task_name.empty() ? "#" + std::to_string(what.task_id) : "\"" + std::string(what.task_name) + "\"";
-    if (what.file != nullptr) line += ", spawned at " + std::string(what.file) + ":" + std::to_string(what.line);
-    line += ")\n";
-    std::fputs(line.c_str(), stderr);
+    std::string line = "fiber: an exception was never retrieved: " + detail::describe(what.exception);
+    if (what.task_id != 0) {  // a promise's or a callback's is of no task
+        line += " (task ";
+        line += what.task_name.empty() ? "#" + std::to_string(what.task_id) : "\"" + std::string(what.task_name) + "\"";
+        if (what.file != nullptr) line += ", spawned at " + std::string(what.file) + ":" + std::to_string(what.line);
+        line += ")";
+    }
+    std::fputs((line + "\n").c_str(), stderr);
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ TEST_CASE("row 25: by default a line on stderr names the type, what(), and the t
             fiber::run({.workers = workers}, [] {
                 fiber::spawn({.name = "reader"}, [] { throw std::out_of_range("beyond the end"); }).detach();
                 fiber::spawn({.name = "odd"}, [] { throw 5; }).detach();
-                fiber::sleep_for(2ms);
+                settle();
             });
             text = capture.text();
         }
@@ -242,6 +242,7 @@ TEST_CASE("row 25: by default a line on stderr names the type, what(), and the t
         CHECK(text.find("reader") != std::string::npos);
         CHECK(text.find("odd") != std::string::npos);
         CHECK(text.find("int") != std::string::npos);
+        CHECK(text.find("unretrieved_test.cpp:") != std::string::npos);  // where it was spawned
         CHECK(std::count(text.begin(), text.end(), '\n') == 2);
     });
 }
