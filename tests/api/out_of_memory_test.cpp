@@ -5,8 +5,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "tests/api/fault_injection.hpp"
-#include "tests/api/fixture.hpp"
+#include "tests/api/fail_at_each_request.hpp"
 
 using namespace fiber::test;
 
@@ -51,58 +50,6 @@ int everything() {
     cancelled.cancel("a message that is too long for any small string");
     cancelled.wait();
     return sum == 1 + 2 + 3 + 15 + 5 + 6 ? 1 : 0;
-}
-
-struct verdict {
-    bool injected = false;
-    bool refused = false;  // ended with an exception that says what ran out
-    bool right = false;
-};
-
-template <class Program>
-verdict run_with_failure(resource what, long nth, failure_span span, Program program) {
-    verdict result;
-    const injected_failure failure(what, nth, span);
-    try {
-        result.right = program() == 1;
-    } catch (const std::bad_alloc&) {
-        result.refused = true;
-    } catch (const std::system_error&) {
-        result.refused = true;
-    } catch (const fiber::start_error&) {
-        result.refused = true;
-    }
-    result.injected = failure.happened();
-    return result;
-}
-
-// Runs the program again and again, with the failure one request later each time, until none fails.
-template <class Program>
-void fail_at_each_request(resource what, Program program) {
-    if (!can_fail(what)) return;
-    REQUIRE(program() == 1);  // what is made once per process is made now
-    for (const failure_span span : {failure_span::one_request, failure_span::all_from_there}) {
-        for (long nth = 0;; ++nth) {
-            REQUIRE(nth < 2000);
-            verdict result;
-            {
-                const resource_guard guard;
-                result = run_with_failure(what, nth, span, program);
-            }
-            CHECK_MESSAGE((result.right || result.refused), "request ", nth);
-            if (!result.injected) {
-                CHECK_FALSE(result.refused);
-                break;
-            }
-        }
-    }
-    CHECK(program() == 1);
-}
-
-fiber::runtime_options quiet(unsigned workers) {
-    fiber::runtime_options options{.workers = workers};
-    options.on_unretrieved_exception = [](const fiber::unretrieved_exception&) {};
-    return options;
 }
 
 }  // namespace
