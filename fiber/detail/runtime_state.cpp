@@ -10,7 +10,7 @@
 namespace fiber::detail {
 
 namespace {
-constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits without end; a hang at exit helps nobody
+constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits five minutes; a hang at exit helps nobody
 }
 
 runtime_state::runtime_state(engine::scheduler::options engine, std::size_t offload_threads,
