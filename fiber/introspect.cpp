@@ -8,6 +8,7 @@ namespace fiber {
 namespace {
 
 task_state state_of(const engine::task_slot& slot, std::uint64_t seen) noexcept {
+    if (slot.park.woken()) return task_state::running;
     if (slot.park.waiting() || slot.awaiting.load(std::memory_order_relaxed) != 0) return task_state::parked;
     return (seen & engine::task_slot::started) != 0 ? task_state::running : task_state::queued;
 }

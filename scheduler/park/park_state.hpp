@@ -102,8 +102,9 @@ class basic_park_state {
     void complete_for_thread() noexcept { word_.fetch_or(complete_bit, std::memory_order_release); }
     bool completed() const noexcept { return word_.load(std::memory_order_acquire) & complete_bit; }
 
-    // Is a wait open? Any thread. A hint.
+    // Is a wait open? Has somebody won it, and the waiter not run since? Any thread. Hints.
     bool waiting() const noexcept { return word_.load(std::memory_order_relaxed) & waiting_bit; }
+    bool woken() const noexcept { return word_.load(std::memory_order_relaxed) & claimed; }
 
     // The half of the word that a sleeping thread's futex looks at, and its value while the wait is not complete.
     const std::atomic<std::uint32_t>* futex_word() const noexcept {
