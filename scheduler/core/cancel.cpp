@@ -8,6 +8,7 @@
 //       of every join. deliver: RMW of the state, then load of awaiting  <>  announce_wait: RMW of awaiting, then load
 //       of the state, at the latest when the called task parks. One of them sees the other: no cancellation stays with
 //       a task that is in the middle of a wait. Whoever takes the pending flag back passes the cancellation on.
+#include <bit>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -107,7 +108,8 @@ enum class deliver_verdict : std::uint8_t { delivered, over, moved_on };
         if (generation_of(seen) != to.generation || (seen & task_slot::finished)) return deliver_verdict::over;
     } while (!to.task->state.compare_exchange_weak(seen, seen | task_slot::cancel_pending, std::memory_order_seq_cst,
                                                    std::memory_order_acquire));  // C1; park state, P3
-    if (claim_parked_for_cancel(*to.task, to.generation)) return deliver_verdict::delivered;
+    // One that was woken by somebody else sees what is pending when it runs.
+    if (claim_parked_for_cancel(*to.task, to.generation) || to.task->park.woken()) return deliver_verdict::delivered;
     const target next = awaited_by(to);
     // One that has finished lets its waiter go on: that will see what is pending.
     if (next.task == nullptr || next.task->is(task_slot::finished)) return deliver_verdict::delivered;
@@ -149,40 +151,81 @@ class chain_above {
     unsigned count_ = 0;
 };
 
-enum class pass_verdict : std::uint8_t { passed, taken, stays };
+// Tasks that wait for each other in a ring wait for ever; cancelling must end, and end that. Where the walk down the
+// chain comes round it counts no more, and delivers to the first that can take it. That one passes it on himself, until
+// it comes back to him.
+class walk {
+ public:
+    walk(const target& top, const task_slot* asker) noexcept : top_(top), mark_(top), asker_(asker) {}
+
+    // Is it the one who passes his own cancellation on?
+    bool back_at_asker(const target& next) const noexcept { return next.task == asker_; }
+    // Has it been here? A ring without the top is noticed some rounds later (Brent's algorithm).
+    bool goes_round(const target& next) noexcept { return closed_ = closed_ || next == top_ || next == mark_; }
+    void went_to(const target& next) noexcept {
+        if (std::has_single_bit(++steps_)) mark_ = next;
+    }
+
+ private:
+    const target top_;
+    target mark_;
+    const task_slot* const asker_;
+    std::uint64_t steps_ = 0;
+    bool closed_ = false;
+};
+
+enum class pass_verdict : std::uint8_t { passed, taken, stays, came_back };
 
 // From one that has been counted to the one it waits for, which is counted, too. taken: by a forwarder, for good.
-pass_verdict pass_on(target& at, const char* message) noexcept {
+// came_back: to the asker.
+pass_verdict pass_on(target& at, walk& way, const char* message) noexcept {
     const std::uintptr_t awaited = at.task->awaiting.load(std::memory_order_acquire);
     if (awaited & 1) {
         return forward_under_lock(*at.task, awaited, message) ? pass_verdict::taken : pass_verdict::stays;
     }
     const target next = awaited_by(at);
-    if (next.task == nullptr || !count_request(*next.task, next.generation)) return pass_verdict::stays;
+    if (next.task == nullptr) return pass_verdict::stays;
+    if (way.back_at_asker(next)) return pass_verdict::came_back;
+    if (way.goes_round(next)) {
+        at = next;
+        return pass_verdict::stays;
+    }
+    if (!count_request(*next.task, next.generation)) return pass_verdict::stays;
+    way.went_to(next);
     at = next;
     return pass_verdict::passed;
 }
 
 }  // namespace
 
-bool cancel(task_slot& task, const char* message) noexcept {
+bool cancel(task_slot& task, const char* message, const task_slot* asker) noexcept {
     if (task.pool == nullptr) return cancel_promise(task);
-    return cancel_generation(task, task.generation(), message);
+    return cancel_generation(task, task.generation(), message, asker);
 }
 
 // One that has finished between the count and the delivery takes nothing any more: then the one who waited for it, and
 // goes on, must not go on as if nobody had asked. It gets the delivery, or whatever it waits for by now.
-bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept {
+bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message,
+                       const task_slot* asker) noexcept {
     // Told earlier, a task that looks at its stop token could end before the delivery, which then had come too late.
     const deferred_listeners until_delivered;
     const target top{&task, generation};
     if (!count_request(task, generation)) return false;
     target at = top;
+    walk way(top, asker);
     chain_above above;
     for (;;) {
         const target before = at;
-        const pass_verdict passed = pass_on(at, message);
+        const pass_verdict passed = pass_on(at, way, message);
         if (passed == pass_verdict::taken) return true;
+        if (passed == pass_verdict::came_back) {
+            take_back_count(*at.task, at.generation);
+            while (!above.empty()) {
+                at = above.pop();
+                take_back_count(*at.task, at.generation);
+            }
+            return false;
+        }
         if (passed == pass_verdict::passed) {
             above.push(before);
             continue;

@@ -141,7 +141,7 @@ __attribute__((noinline)) join_verdict join_slow(task_slot* self, task_slot& tas
         if (mode == interruptible::yes && take_cancel(*self)) {
             const std::string message = cancel_message(*self);
             // Taken by the child: what it makes of it is what the caller sees.
-            if (!cancel(task, message.empty() ? nullptr : message.c_str())) return join_verdict::cancelled;
+            if (!cancel(task, message.empty() ? nullptr : message.c_str(), self)) return join_verdict::cancelled;
         }
         if (task.is(task_slot::finished)) return join_verdict::finished;
         join_once(*self, task, mode);

@@ -95,10 +95,12 @@ bool unobserve(task_slot& task, observer& who) noexcept;
 // --- cancellation (asyncio's Task.cancel) ---
 
 // Counts, and delivers to the wait that is open or to the next one. false: the task has finished. Any thread; the
-// caller keeps the task alive. `message` may be nullptr.
-bool cancel(task_slot& task, const char* message) noexcept;
+// caller keeps the task alive. `message` may be nullptr. `asker`: the task that passes its own cancellation on by this;
+// false, too, if that comes back to it, because those it waits for wait for it.
+bool cancel(task_slot& task, const char* message, const task_slot* asker = nullptr) noexcept;
 // The same for the task that had this generation. Nobody need keep it alive, only its pool; not for promises.
-bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message) noexcept;
+bool cancel_generation(task_slot& task, std::uint32_t generation, const char* message,
+                       const task_slot* asker = nullptr) noexcept;
 unsigned cancelling(const task_slot& task) noexcept;
 // Returns the remaining count; at 0 an undelivered cancellation is withdrawn. The task itself or its owner.
 unsigned uncancel(task_slot& task) noexcept;
