@@ -4,9 +4,9 @@
 // fail to claim and go on. Before the select returns it visits each channel once more and takes its entries back.
 #include "fiber/select.hpp"
 
-#include <cstdint>
 #include <functional>
 
+#include "fiber/detail/random.hpp"
 #include "scheduler/base/check.hpp"
 
 namespace fiber::detail {
@@ -39,15 +39,6 @@ class channel_locks {
     const std::size_t count_;
 };
 
-// Where the look around begins, so that no case is preferred. xorshift (Marsaglia 2003), one state a thread.
-__attribute__((noinline)) std::size_t random_below(std::size_t limit) noexcept {
-    static thread_local std::uint32_t state = 2463534242u;
-    state ^= state << 13;
-    state ^= state >> 17;
-    state ^= state << 5;
-    return state % limit;
-}
-
 void sort_by_channel(select_case* const* cases, select_case** sorted, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i) {
         std::size_t at = i;
@@ -59,7 +50,7 @@ void sort_by_channel(select_case* const* cases, select_case** sorted, std::size_
 // Under all locks. nullptr: none is ready.
 select_case* take_ready(select_case* const* cases, std::size_t count, engine::wake_list& woken) {
     if (count == 0) return nullptr;
-    const std::size_t first = random_below(count);
+    const std::size_t first = random_below(count);  // so that no case is preferred
     for (std::size_t i = 0; i < count; ++i) {
         select_case* each = cases[first + i < count ? first + i : first + i - count];
         each->outcome = each->attempt_locked(*each, woken);

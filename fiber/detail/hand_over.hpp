@@ -60,7 +60,7 @@ struct hand_over_entry : engine::list_node {
 
     engine::waiter* who = nullptr;
     void* item = nullptr;  // push: the T to be moved from; pop: the std::optional<T> to be filled
-    hand_over_verdict outcome = hand_over_verdict::blocked;
+    engine::guarded<hand_over_verdict> outcome = hand_over_verdict::blocked;
 };
 
 // Entries in the order in which they came. Under the lock of its hand_over.

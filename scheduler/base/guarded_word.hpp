@@ -13,25 +13,12 @@
 #include <atomic>
 #include <cstdint>
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/spin_lock.hpp"
 
 namespace fiber::engine {
 
-// How a thread waits for a lock bit: as spin_lock does. The model checker brings its own.
-struct polite_spin {
-    template <class Condition>
-    static void until(Condition condition) noexcept {
-        for (int spins = 0; !condition(); ++spins) {
-            if (spins < 100) {
-                cpu_pause();
-            } else {
-                ::sched_yield();
-            }
-        }
-    }
-};
-
-template <template <class> class Atomic = std::atomic, class Spin = polite_spin>
+template <template <class> class Atomic = atomic, class Spin = polite_spin>
 class basic_guarded_word {
  public:
     static constexpr std::uint64_t locked = 1;  // the state is what stands in the other bits

@@ -4,6 +4,7 @@
 // Invariant: the list is a ring through its own sentinel; an unlinked node points to nothing.
 #pragma once
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/check.hpp"
 
 namespace fiber::engine {
@@ -28,8 +29,8 @@ class list_node {
     template <class T>
     friend class intrusive_list;
 
-    list_node* prev_ = nullptr;
-    list_node* next_ = nullptr;
+    guarded<list_node*> prev_ = nullptr;
+    guarded<list_node*> next_ = nullptr;
 };
 
 template <class T>

@@ -20,6 +20,20 @@ inline void cpu_pause() noexcept {
 #endif
 }
 
+// How a thread waits for a lock.
+struct polite_spin {
+    template <class Condition>
+    static void until(Condition condition) noexcept {
+        for (int spins = 0; !condition(); ++spins) {
+            if (spins < 100) {
+                cpu_pause();
+            } else {
+                ::sched_yield();
+            }
+        }
+    }
+};
+
 class spin_lock {
  public:
     spin_lock() = default;
@@ -37,13 +51,7 @@ class spin_lock {
 
  private:
     __attribute__((noinline)) void wait() const noexcept {
-        for (int spins = 0; held_.load(std::memory_order_relaxed); ++spins) {
-            if (spins < 100) {
-                cpu_pause();
-            } else {
-                ::sched_yield();
-            }
-        }
+        polite_spin::until([this] { return !held_.load(std::memory_order_relaxed); });
     }
 
     std::atomic<bool> held_{false};

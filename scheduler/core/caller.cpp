@@ -9,6 +9,11 @@ struct alignas(64) thread_identity {
 thread_local thread_identity this_thread_identity;
 }  // namespace
 
+park_state& thread_park_state() noexcept {
+    static thread_local park_state state;
+    return state;
+}
+
 caller_tag thread_caller() noexcept { return reinterpret_cast<std::uintptr_t>(&this_thread_identity); }
 
 }  // namespace fiber::engine

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "scheduler/park/park_state.hpp"
+
 namespace fiber::engine {
 
 using caller_tag = std::uint64_t;
@@ -21,6 +23,10 @@ caller_tag current_caller() noexcept;
 
 // The same for a plain thread.
 caller_tag thread_caller() noexcept;
+
+// Of the calling plain thread, for all its waits. A winner may still call the kernel with its address after the thread
+// has gone on, or even ended: the kernel looks at the address only.
+park_state& thread_park_state() noexcept;
 
 constexpr caller_tag caller_place_of(unsigned worker) noexcept { return ((worker & 7) | 8) << 2; }
 

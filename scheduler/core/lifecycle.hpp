@@ -118,6 +118,16 @@ void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept;
 
 // Ends an open, cancellable wait of the task of that generation, if its cancellation is pending. Returns whether it did.
 bool claim_parked_for_cancel(task_slot& task, std::uint32_t generation) noexcept;
+// Says that the stack of a task that parks is free. Whoever runs next on the worker that the task left; if `runnable`
+// it is for the caller to run it.
+[[nodiscard]] inline commit_verdict commit_park(task_slot& task) noexcept {
+    const std::uint32_t generation = task.generation();  // before the commit: afterwards it may run, end and be reused
+    if (task.park.commit() == commit_verdict::runnable) return commit_verdict::runnable;
+    // P3 of the park state: a cancellation that came before the commit finds nobody to wake; it is this side's to see.
+    if (task.state.load(std::memory_order_seq_cst) & task_slot::cancel_pending)
+        (void)claim_parked_for_cancel(task, generation);
+    return commit_verdict::parked;
+}
 // A task that its joiner took out of the queue and called on its own stack parks or yields for the first time. On its
 // worker.
 void mark_started_out_of_turn(task_slot& task) noexcept;

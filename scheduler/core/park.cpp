@@ -1,4 +1,5 @@
 #include "scheduler/base/futex.hpp"
+#include "scheduler/core/caller.hpp"
 #include "scheduler/core/current.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/timer_queue.hpp"
@@ -8,13 +9,6 @@
 namespace fiber::engine {
 
 namespace {
-
-// A plain thread's park state. A winner may still call the kernel with its address after the thread has gone on, or
-// even ended: the kernel looks at the address only.
-park_state& thread_park_state() noexcept {
-    static thread_local park_state state;
-    return state;
-}
 
 struct wait_timer : timer {
     explicit wait_timer(waiter& who) noexcept : timer(&expired), who(who) {}

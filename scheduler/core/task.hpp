@@ -40,6 +40,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/intrusive_list.hpp"
 #include "scheduler/base/spin_lock.hpp"
 #include "scheduler/park/park_state.hpp"
@@ -124,10 +125,10 @@ struct task_slot {
     static constexpr std::uint64_t generation_mask = ~(generation_one - 1);
 
     // One cache line for what spawn, start, park, finish and join touch.
-    alignas(cache_line) std::atomic<std::uint64_t> state{0};
+    alignas(cache_line) atomic<std::uint64_t> state{0};
     const task_operations* operations = nullptr;
     park_state park;
-    std::atomic<std::uintptr_t> awaiting{0};   // a task_slot*, or a cancel_forwarder* with bit 0 set, or 0
+    atomic<std::uintptr_t> awaiting{0};        // a task_slot*, or a cancel_forwarder* with bit 0 set, or 0
     std::atomic<fiber_stack*> stack{nullptr};  // where it is parked; others look to prefetch it
     task_pool* pool = nullptr;  // where the slot goes back to, and whose scheduler runs it; nullptr: the heap
     // Link in the injection queue, a batch, or the free list. Of a task that a joiner took out of its queue, until it

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/clock.hpp"
 #include "scheduler/base/intrusive_list.hpp"
 #include "scheduler/core/task.hpp"
@@ -55,9 +56,9 @@ class waiter : public list_node {
     task_slot* task_;  // nullptr: a plain thread
     park_state* state_;
     park_epoch epoch_ = 0;
-    claim_verdict verdict_ = claim_verdict::lost;
-    waiter* next_to_wake_ =
-        nullptr;  // a link of its own: a waiter may be claimed while it still stands in another's list
+    guarded<claim_verdict> verdict_ = claim_verdict::lost;
+    // A link of its own: a waiter may be claimed while it still stands in another's list.
+    guarded<waiter*> next_to_wake_ = nullptr;
 };
 
 // What an observer wants done after the lock has gone. Called once; it may delete itself.
@@ -98,8 +99,8 @@ class wake_list {
     wake_list& operator=(const wake_list&) = delete;
 
  private:
-    waiter* first_ = nullptr;
-    waiter** end_ = &first_;
+    guarded<waiter*> first_ = nullptr;
+    guarded<waiter*>* end_ = &first_;
     deferred_call* calls_ = nullptr;
     deferred_call** end_of_calls_ = &calls_;
 };

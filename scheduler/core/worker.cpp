@@ -115,18 +115,11 @@ inline void worker::after_switch() noexcept {
         case departure::yield:
             return push(*departed_task_);
         case departure::park:
-            return commit_park(*departed_task_);
+            if (commit_park(*departed_task_) == commit_verdict::runnable) push_woken(*departed_task_);
+            return;
         case departure::release_stack:
             return release_stack(departed_stack_);
     }
-}
-
-inline void worker::commit_park(task_slot& task) noexcept {
-    const std::uint32_t generation = task.generation();  // before the commit: afterwards it may run, end and be reused
-    if (task.park.commit() == commit_verdict::runnable) return push_woken(task);
-    // P3 of the park state: a cancellation that came before the commit finds nobody to wake; it is this side's to see.
-    if (task.state.load(std::memory_order_seq_cst) & task_slot::cancel_pending)
-        claim_parked_for_cancel(task, generation);
 }
 
 void worker::park() noexcept {

@@ -98,7 +98,6 @@ class alignas(cache_line) worker final : public worker_shared {
     static worker* switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept;
     void arrive(fiber_stack& here, task_slot* task) noexcept;
     void after_switch() noexcept;
-    void commit_park(task_slot& task) noexcept;
     fiber_stack& choose_next() noexcept;
     void start_fresh(task_slot& task) noexcept;
     void call(task_slot& task) noexcept;

@@ -29,6 +29,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/check.hpp"
 
 namespace fiber::engine {
@@ -43,7 +44,7 @@ enum class commit_verdict : std::uint8_t {
 };  // runnable: a complete wake came first; the duty is the committer's
 enum class complete_verdict : std::uint8_t { leave, enqueue };  // leave: the duty is the committer's
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = atomic>
 class basic_park_state {
  public:
     // Opens a wait. Owner only. Requires: no wait is open.
