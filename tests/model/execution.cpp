@@ -131,6 +131,7 @@ bool execution::can_run(const virtual_thread& thread) const {
         case operation::lock:
             return thread.buffer.empty() && thread.where->bits == 0;
         case operation::wait:
+        case operation::wait_or_stall:
             return (*thread.condition)();
     }
     return false;
@@ -155,6 +156,16 @@ step_set execution::enabled() const {
     for (const virtual_thread& thread : threads_) {
         if (can_run(thread)) found |= bit(thread.number * steps_per_thread);
         if (!thread.buffer.empty()) found |= flushable(thread);
+    }
+    return found != 0 ? found : stalled();
+}
+
+// When nobody else can go on, those who wait for no longer than that.
+step_set execution::stalled() const {
+    step_set found = 0;
+    for (const virtual_thread& thread : threads_) {
+        if (!thread.runner->ended() && thread.pending == operation::wait_or_stall)
+            found |= bit(thread.number * steps_per_thread);
     }
     return found;
 }
@@ -201,6 +212,7 @@ execution::effect execution::effect_of(step which) const noexcept {
         case operation::lock:
             return {.where = thread.where, .writes = true};
         case operation::wait:
+        case operation::wait_or_stall:
         case operation::atomically:
             break;
     }
@@ -239,6 +251,15 @@ std::uint64_t execution::next_id() noexcept {
 void execution::adopt(cell& made) noexcept {
     made.id = next_id();
     made.number = ++cells_;
+}
+
+// Stores to it that are still on their way reach nobody.
+void execution::end(cell& at) noexcept {
+    drop(at.contribution);
+    if (current_ == nullptr) return;
+    for (virtual_thread& thread : threads_) {
+        std::erase_if(thread.buffer, [&](const buffered& each) { return each.to == &at; });
+    }
 }
 
 void execution::adopt(access_log& made) noexcept { made.id = next_id(); }
@@ -373,6 +394,16 @@ void execution::wait_until(const std::function<bool()>& condition) {
     pause_before(operation::wait, nullptr);
     observe(0);
     if (tracing_) note(*current_, "goes on", nullptr, "");
+}
+
+bool execution::wait_until_or_stalled(const std::function<bool()>& condition) {
+    if (current_ == nullptr) return condition();
+    current_->condition = &condition;
+    pause_before(operation::wait_or_stall, nullptr);
+    const bool holds = outside(condition);
+    observe(holds);
+    if (tracing_) note(*current_, holds ? "goes on" : "is left alone", nullptr, "");
+    return holds;
 }
 
 std::uint64_t execution::atomically(const std::function<std::uint64_t()>& action) {

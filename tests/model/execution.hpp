@@ -76,6 +76,7 @@ class execution {
     void adopt(detail::cell& made) noexcept;
     void adopt(detail::access_log& made) noexcept;
     void drop(std::uint64_t contribution) noexcept { memory_hash_ -= contribution; }
+    void end(detail::cell& at) noexcept;
     void initialize(detail::cell& at, std::uint64_t bits) noexcept;
     std::uint64_t load(const detail::cell& from, std::memory_order order);
     void store(detail::cell& to, std::uint64_t bits, std::memory_order order);
@@ -84,15 +85,27 @@ class execution {
     void end_failed_update(detail::cell& at, std::memory_order order);
     void lock(detail::cell& at);
     void wait_until(const std::function<bool()>& condition);
+    bool wait_until_or_stalled(const std::function<bool()>& condition);
     std::uint64_t atomically(const std::function<std::uint64_t()>& action);
     unsigned choose(unsigned alternatives);
     void forget_all_but(std::uint64_t local) noexcept;
     void note_read(detail::access_log& log);
     void note_write(detail::access_log& log);
+    unsigned this_thread() const noexcept { return current_ != nullptr ? current_->number : nobody; }
     void fail(const char* what);
 
  private:
-    enum class operation : std::uint8_t { start, load, buffered_store, strong_store, update, lock, wait, atomically };
+    enum class operation : std::uint8_t {
+        start,
+        load,
+        buffered_store,
+        strong_store,
+        update,
+        lock,
+        wait,
+        wait_or_stall,
+        atomically
+    };
 
     struct buffered {
         detail::cell* to;
@@ -133,6 +146,7 @@ class execution {
     };
 
     bool can_run(const virtual_thread& thread) const;
+    step_set stalled() const;
     step_set flushable(const virtual_thread& thread) const noexcept;
     void flush(virtual_thread& thread, unsigned slot);
     void flush_all(virtual_thread& thread);

@@ -31,7 +31,7 @@
 #include <utility>
 #include <vector>
 
-#include "scheduler/base/check.hpp"
+#include "scheduler/base/sanitizers.hpp"
 
 namespace model {
 
@@ -79,11 +79,14 @@ enum class identity : std::uint8_t { value, place, moment };
 
 // The untyped part of an atomic, and its place in the state.
 struct cell {
-    explicit cell(identity rule) noexcept;
+    constexpr explicit cell(identity rule) noexcept : rule(rule) {
+        if (!std::is_constant_evaluated()) enter();
+    }
     cell(const cell&) = delete;
     cell& operator=(const cell&) = delete;
     ~cell();
 
+    void enter() noexcept;
     void initialize(std::uint64_t value) noexcept;
 
     std::uint64_t bits = 0;
@@ -103,13 +106,18 @@ void end_update(cell& at, std::uint64_t bits, std::memory_order order);
 void end_failed_update(cell& at, std::memory_order order);
 void lock(cell& at);
 void wait_until(const std::function<bool()>& condition);
+bool wait_until_or_stalled(const std::function<bool()>& condition);
 std::uint64_t atomically(const std::function<std::uint64_t()>& action);
 
 struct access_log {
-    access_log() noexcept;
+    constexpr access_log() noexcept {
+        if (!std::is_constant_evaluated()) enter();
+    }
     access_log(const access_log&) = delete;
     access_log& operator=(const access_log&) = delete;
     ~access_log();
+
+    void enter() noexcept;
 
     vector_clock reads{};  // each thread's own time at its last read
     vector_clock writes{};
@@ -137,10 +145,9 @@ class atomic {
  public:
     using value_type = T;
 
-    atomic() noexcept : atomic(T{}) {}
-    atomic(T value) noexcept : cell_(std::is_pointer_v<T> ? detail::identity::place : detail::identity::value) {
-        cell_.initialize(to_bits(value));
-    }
+    constexpr atomic() noexcept : atomic(T{}) {}
+    constexpr atomic(T value) noexcept
+        : atomic(value, std::is_pointer_v<T> ? detail::identity::place : detail::identity::value) {}
     atomic(const atomic&) = delete;
     atomic& operator=(const atomic&) = delete;
 
@@ -188,6 +195,11 @@ class atomic {
 
     // What memory holds now; no step. For conditions of wait_until() and atomically(), and for scenario::finally().
     T peek() const noexcept { return from_bits(cell_.bits); }
+
+ protected:
+    constexpr atomic(T value, detail::identity rule) noexcept : cell_(rule) {
+        if (!std::is_constant_evaluated()) cell_.initialize(to_bits(value));
+    }
 
  private:
     template <class F>
@@ -249,18 +261,33 @@ class spin_lock {
 // Whoever would spin on a load waits with this, or the exploration never ends.
 inline void wait_until(const std::function<bool()>& condition) { detail::wait_until(condition); }
 
+// The same, and false as soon as nobody else can go on: a time limit that has to come at last.
+inline bool wait_until_or_stalled(const std::function<bool()>& condition) {
+    return detail::wait_until_or_stalled(condition);
+}
+
 // What a futex is to the threads that sleep on it, without spurious returns. A wake reaches all that sleep.
 class sleepers {
  public:
     // One step, as in the kernel: looks whether `still` holds, and if so sleeps until the next wake().
     void sleep_while(const std::function<bool()>& still) {
-        const std::uint64_t before = detail::atomically([&] { return still() ? wakes_.peek() : awake; });
+        const std::uint64_t before = look(still);
         if (before != awake) detail::wait_until([&] { return wakes_.peek() != before; });
+    }
+    // The same, and false as soon as nobody else can go on.
+    bool sleep_while_or_stalled(const std::function<bool()>& still) {
+        const std::uint64_t before = look(still);
+        return before == awake || detail::wait_until_or_stalled([&] { return wakes_.peek() != before; });
     }
     void wake() { wakes_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
     static constexpr std::uint64_t awake = ~std::uint64_t{0};
+
+    std::uint64_t look(const std::function<bool()>& still) {
+        return detail::atomically([&] { return still() ? wakes_.peek() : awake; });
+    }
+
     atomic<std::uint64_t> wakes_{0};
 };
 
@@ -273,11 +300,18 @@ unsigned choose(unsigned alternatives);
 // livelock. Needs data_races = false to be of use.
 void forget_all_but(std::uint64_t local);
 
+// The number of the calling virtual thread, in the order of scenario::thread(); nobody outside of them.
+inline constexpr unsigned nobody = ~0u;
+unsigned this_thread() noexcept;
+
 // Ends the execution and the exploration as failed. On a virtual thread, or in scenario::finally().
 void fail(const char* what);
 inline void check(bool condition, const char* what) {
     if (!condition) fail(what);
 }
+
+// An invariant of the library's, as FIBER_ASSERT has it. On a virtual thread; elsewhere it may be broken.
+void check_invariant(bool holds, const char* condition);
 
 // One execution: its shared objects, its threads, and what must hold when all have ended.
 class scenario {

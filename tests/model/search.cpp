@@ -241,16 +241,16 @@ report replay(const options& how, const std::string& schedule, const std::functi
 
 namespace detail {
 
-cell::cell(identity rule) noexcept : rule(rule) {
+void cell::enter() noexcept {
     if (running != nullptr) running->adopt(*this);
 }
 cell::~cell() {
-    if (running != nullptr) running->drop(contribution);
+    if (running != nullptr) running->end(*this);
 }
 void cell::initialize(std::uint64_t value) noexcept {
     if (running != nullptr) running->initialize(*this, value);
 }
-access_log::access_log() noexcept {
+void access_log::enter() noexcept {
     if (running != nullptr) running->adopt(*this);
 }
 access_log::~access_log() {
@@ -264,14 +264,23 @@ void end_update(cell& at, std::uint64_t bits, std::memory_order order) { running
 void end_failed_update(cell& at, std::memory_order order) { running->end_failed_update(at, order); }
 void lock(cell& at) { running->lock(at); }
 void wait_until(const std::function<bool()>& condition) { running->wait_until(condition); }
+bool wait_until_or_stalled(const std::function<bool()>& condition) { return running->wait_until_or_stalled(condition); }
 std::uint64_t atomically(const std::function<std::uint64_t()>& action) { return running->atomically(action); }
 void note_read(access_log& log) { running->note_read(log); }
-void note_write(access_log& log) { running->note_write(log); }
+void note_write(access_log& log) {
+    if (running != nullptr) running->note_write(log);
+}
 
 }  // namespace detail
 
 unsigned choose(unsigned alternatives) { return running->choose(alternatives); }
 void forget_all_but(std::uint64_t local) { running->forget_all_but(local); }
+// Teardown meets what failed or unfinished executions leave behind.
+void check_invariant(bool holds, const char* condition) {
+    if (!holds && this_thread() != nobody) fail(condition);
+}
+
+unsigned this_thread() noexcept { return running != nullptr ? running->this_thread() : nobody; }
 void fail(const char* what) { running->fail(what); }
 
 }  // namespace model
