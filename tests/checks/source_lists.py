@@ -24,8 +24,10 @@ def main():
         build = os.path.join(directory, "meson.build")
         with open(os.path.join(ROOT, build), encoding="utf-8") as file:
             text = re.sub(r"#.*", "", file.read())
-        named = {os.path.join(directory, name) for name in re.findall(r"'([^']*\.[ch]pp)'", text)}
+        named = {os.path.normpath(os.path.join(directory, name)) for name in re.findall(r"'([^']*\.[ch]pp)'", text)}
         files = set(tracked_files(ROOT, directory))
+        elsewhere = {path for path in named if not path.startswith(directory + os.sep)}
+        files |= set(tracked_files(ROOT, *elsewhere)) if elsewhere else set()
         problems = [f"{path} is not named in {build}" for path in sorted(files - named) if counts(path)]
         problems += [f"{build} names {path}, which does not exist or was not committed" for path in sorted(named - files)]
         report.add(f"source lists: {directory}", problems)
