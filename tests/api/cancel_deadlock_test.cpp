@@ -89,13 +89,16 @@ TEST_CASE("a ring that is closed on one stack can be cancelled, from either end"
         for (const bool from_first : {true, false}) {
             std::optional<fiber::task<void>> second;
             fiber::event go;
-            auto first = fiber::spawn([&] {
+            fiber::event spawned;
+            fiber::task<void> first;
+            first = fiber::spawn([&] {
                 go.wait();
+                second = fiber::spawn([&] { first.get(); });
+                spawned.set();
                 second->get();
             });
-            settle();
             go.set();
-            second = fiber::spawn([&] { first.get(); });
+            spawned.wait();
             settle();
             CHECK((from_first ? first : *second).cancel());
             first.wait();
