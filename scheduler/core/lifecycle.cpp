@@ -89,9 +89,15 @@ void prepare(task_slot& slot, const task_operations& operations, call_site site)
 }
 
 task_slot& allocate_promise(const task_operations& operations, std::size_t payload) {
-    void* memory = ::operator new (sizeof(task_slot) + payload, std::align_val_t{cache_line});
-    auto* slot = new (memory) task_slot;
-    slot->slot_size_class = heap_slot;
+    const bool fits = payload <= largest_payload;
+    const std::uint8_t size_class = fits ? slot_class_for(payload) : heap_slot;
+    task_slot* slot = fits ? reuse_promise(size_class) : nullptr;
+    if (slot == nullptr) {
+        const std::size_t room = fits ? slot_payloads[size_class] : payload;
+        void* memory = ::operator new (sizeof(task_slot) + room, std::align_val_t{cache_line});
+        slot = new (memory) task_slot;
+        slot->slot_size_class = size_class;
+    }
     prepare(*slot, operations, {});
     slot->state.store(task_slot::in_use | task_slot::started, std::memory_order_relaxed);  // in no queue, ever
     return *slot;

@@ -170,7 +170,9 @@ static_assert(sizeof(task_slot) == 2 * cache_line);
 
 // A parked task that was claimed and completed goes into its scheduler's queue. Any thread.
 void make_runnable(task_slot& task) noexcept;
-// The slot of a task that is over goes back to its pool. Any thread.
+// The slot of a task or promise that is over goes back to where such slots come from. Any thread.
 void recycle(task_slot& slot) noexcept;
+// The slot of a promise that is over, to be used again; nullptr: there is none at hand. Any thread.
+task_slot* reuse_promise(std::uint8_t size_class) noexcept;
 
 }  // namespace fiber::engine

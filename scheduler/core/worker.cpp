@@ -39,6 +39,11 @@ int describe_overflow(const void* fault, char* buffer, std::size_t size) noexcep
     return text.length();
 }
 
+void free_promise(task_slot& slot) noexcept {
+    slot.~task_slot();
+    ::operator delete (&slot, std::align_val_t{cache_line});
+}
+
 }  // namespace
 
 // Not inlined, and opaque to the optimiser, so that no caller keeps the thread-local's address across a switch.
@@ -80,6 +85,9 @@ void worker::run() noexcept {
     this_thread_worker = nullptr;
     release_all_stacks();
     scheduler_.tasks().give_back(slots_);
+    for (std::uint8_t c = 0; c < slot_class_count; ++c) {
+        while (task_slot* promise = promises_.take(c)) free_promise(*promise);
+    }
 }
 
 // --- switching ---
@@ -92,19 +100,18 @@ worker* worker::switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) 
 inline void worker::arrive(fiber_stack& here, task_slot* task) noexcept {
     stack_ = &here;
     task_ = task;
-    after_switch();
+    if (departed_how_ != departure::none) after_switch();
 }
 
-// Leaves the running task's stack for the next runnable; returns, perhaps on another worker, when the task's turn comes
-// again.
-inline void worker::leave(worker* self, departure how) noexcept {
+// Leaves the running task's stack for `next`; returns, perhaps on another worker, when the task's turn comes again.
+inline void worker::leave_for(worker* self, task_slot* next, departure how) noexcept {
     fiber_stack& here = *self->stack_;
     task_slot* task = self->task_;
-    fiber_stack& next = self->choose_next();
-    if (&next == &here) return;  // a lone fiber that yields is its own successor
+    fiber_stack& to = self->stack_of(next);
+    if (&to == &here) return;  // a lone fiber that yields is its own successor
     self->departed_how_ = how;
     self->departed_task_ = task;
-    worker* now = switch_stacks(self, here, next);
+    worker* now = switch_stacks(self, here, to);
     now->arrive(here, task);
 }
 
@@ -128,7 +135,7 @@ void worker::park() noexcept {
     if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
     if (task.park.completed()) return;
     task.stack.store(self->stack_, std::memory_order_relaxed);
-    leave(self, departure::park);
+    leave_for(self, self->take(), departure::park);
 }
 
 worker::yield_verdict worker::yield() noexcept {
@@ -144,20 +151,18 @@ worker::yield_verdict worker::yield() noexcept {
     if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
         task.stack.store(self->stack_, std::memory_order_relaxed);
         if (self->alone_) {
-            self->push(task);  // nobody can take it before its stack has been left
-            leave(self, departure::none);
+            leave_for(self, self->take_in_exchange(task), departure::none);
         } else {
-            leave(self, departure::yield);
+            leave_for(self, self->take(), departure::yield);
         }
     }
     return (task.state.load(std::memory_order_relaxed) & task_slot::cancel_pending) ? yield_verdict::check
                                                                                     : yield_verdict::done;
 }
 
-// The stack to go on from: that of the next parked fiber, or a pooled one in its loop, which gets what is in handed_.
-inline fiber_stack& worker::choose_next() noexcept {
-    task_slot* next = take();
-    if (next != nullptr) {
+// The stack to go on from: that of a parked fiber, or a pooled one in its loop, which gets what is in handed_.
+inline fiber_stack& worker::stack_of(task_slot* next) noexcept {
+    if (next != nullptr) [[likely]] {
         if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) return *parked_on;
     }
     handed_ = next;
@@ -339,13 +344,18 @@ void make_runnable(task_slot& task) noexcept {
     }
 }
 
-void recycle(task_slot& slot) noexcept {
-    if (slot.pool == nullptr) {
-        slot.~task_slot();
-        ::operator delete (&slot, std::align_val_t{cache_line});
-        return;
-    }
+task_slot* reuse_promise(std::uint8_t size_class) noexcept {
     worker* here = worker::current();
+    return here != nullptr ? here->promises().take(size_class) : nullptr;
+}
+
+void recycle(task_slot& slot) noexcept {
+    worker* here = worker::current();
+    if (slot.pool == nullptr) {
+        const bool keep = here != nullptr && slot.slot_size_class != heap_slot &&
+                          here->promises().free[slot.slot_size_class].count < task_pool::cache_limit;
+        return keep ? here->promises().put(slot) : free_promise(slot);
+    }
     if (here != nullptr && &here->home().tasks() == slot.pool) [[likely]] {
         slot.retire();
         here->put_slot(slot);

@@ -70,6 +70,8 @@ class alignas(cache_line) worker final : public worker_shared {
     // A free slot with the payload room of `size_class`. Throws std::bad_alloc.
     task_slot& take_slot(std::uint8_t size_class);
     void put_slot(task_slot& slot) noexcept;
+    // The slots of promises that ended on this worker, for the next ones (bench pingpong_future).
+    task_cache& promises() noexcept { return promises_; }
 
     void push_fresh(task_slot& task) noexcept;  // a task that was just spawned
     void push_woken(task_slot& task) noexcept;  // a parked fiber that became runnable
@@ -94,11 +96,11 @@ class alignas(cache_line) worker final : public worker_shared {
 
     // --- worker.cpp: the loop and the switch ---
     [[noreturn]] static void loop(void* argument) noexcept;
-    static void leave(worker* self, departure how) noexcept;
+    static void leave_for(worker* self, task_slot* next, departure how) noexcept;
     static worker* switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept;
     void arrive(fiber_stack& here, task_slot* task) noexcept;
     void after_switch() noexcept;
-    fiber_stack& choose_next() noexcept;
+    fiber_stack& stack_of(task_slot* next) noexcept;
     void start_fresh(task_slot& task) noexcept;
     void call(task_slot& task) noexcept;
     static void release_attachments(task_slot& task) noexcept;
@@ -110,6 +112,7 @@ class alignas(cache_line) worker final : public worker_shared {
 
     // --- worker_search.cpp: where the next runnable comes from ---
     task_slot* take() noexcept;
+    task_slot* take_in_exchange(task_slot& yielding) noexcept;
     void prefetch_next() noexcept;
     task_slot* accept(task_slot* entry) noexcept;
     task_slot* take_next_slot() noexcept;
@@ -150,6 +153,7 @@ class alignas(cache_line) worker final : public worker_shared {
     std::array<fiber_stack*, stack_class_count> stacks_{};
     std::array<std::uint32_t, stack_class_count> stack_counts_{};
     task_cache slots_;
+    task_cache promises_;
     std::uint64_t next_id_ = 0;
     std::uint32_t random_;
     context thread_context_;
@@ -170,7 +174,7 @@ inline task_slot* worker::take_next_slot() noexcept {
 }
 
 inline task_slot* worker::take() noexcept {
-    turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (!alone_) turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // for thieves
     if (beat_in_-- == 0) [[unlikely]]
         beat();
     task_slot* entry = take_next_slot();
@@ -180,6 +184,25 @@ inline task_slot* worker::take() noexcept {
             return task;
         }
         entry = nullptr;
+    }
+    return nullptr;
+}
+
+// A lone worker's turn: the task that yields goes to the end of the queue, the oldest runnable comes out.
+inline task_slot* worker::take_in_exchange(task_slot& yielding) noexcept {
+    if (beat_in_-- == 0) [[unlikely]]
+        beat();
+    task_slot* entry = take_next_slot();
+    if (entry == nullptr) [[likely]] {
+        entry = deque_.exchange_top(&yielding);
+    } else {
+        push(yielding);
+    }
+    for (; entry != nullptr; entry = deque_.take()) {
+        if (task_slot* task = accept(entry)) [[likely]] {
+            prefetch_next();
+            return task;
+        }
     }
     return nullptr;
 }

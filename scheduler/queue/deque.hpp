@@ -123,6 +123,20 @@ class work_stealing_deque {
         }
     }
 
+    // Owner only. Removes the oldest entry and adds `item` as the newest, which needs no room; the item itself when
+    // empty. Requires: one_worker.
+    [[gnu::always_inline]] T* exchange_top(T* item) noexcept {
+        FIBER_ASSERT(mode_ == sharing::one_worker);
+        const index top = top_.load(std::memory_order_relaxed);
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        if (top == bottom) return item;
+        T* oldest = own_->slot(top).load(std::memory_order_relaxed);  // before the store: of a full ring it is one slot
+        own_->slot(bottom).store(item, std::memory_order_relaxed);
+        top_.store(top + 1, std::memory_order_relaxed);
+        bottom_.store(bottom + 1, std::memory_order_relaxed);
+        return oldest;
+    }
+
     // Owner only. Removes the oldest entry if it is `item`; false: it is not, or a thief has it.
     [[gnu::always_inline]] bool take_if(T* item) noexcept {
         const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
@@ -195,7 +209,7 @@ class work_stealing_deque {
         return top >= bottom_.load(std::memory_order_seq_cst);   // P6
     }
 
-    // Any thread. How many entries were ever pushed; unlike bottom it never falls. A hint: a thief that sees it move
+    // Any thread. How many entries were ever pushed, if stealable; unlike bottom it never falls. A hint: a thief that sees it move
     // knows that the lone entry is fresh and its owner busy with it.
     std::uint64_t pushes() const noexcept { return pushes_.load(std::memory_order_relaxed); }
 
@@ -236,13 +250,13 @@ class work_stealing_deque {
 
     // Owner only. The slots in [from, to) are written; makes them entries.
     [[gnu::always_inline]] void publish(index from, index to) noexcept {
-        const auto count = pushes_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(to - from);
-        pushes_.store(count, std::memory_order_relaxed);
         if (mode_ == sharing::one_worker) {
             bottom_.store(to, std::memory_order_relaxed);
-        } else {
-            bottom_.store(to, std::memory_order_seq_cst);  // P1, P6
+            return;
         }
+        const auto count = pushes_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(to - from);
+        pushes_.store(count, std::memory_order_relaxed);
+        bottom_.store(to, std::memory_order_seq_cst);  // P1, P6
     }
 
     // Owner only. Removes the entry at `top`; false when a thief was faster.
