@@ -99,6 +99,7 @@ void worker::arm(timer& node, nanos deadline) noexcept { (void)timers_->arm(node
 void worker::expire() { (void)timers_->expire(model::some_time); }
 
 void make_runnable(task_slot& task) noexcept { static_cast<caller&>(task).runs_on.make_runnable(); }
+task_slot* reuse_promise(std::uint8_t) noexcept { return nullptr; }
 void recycle(task_slot&) noexcept { model::fail("nobody has given the task up"); }
 
 // --- what a plain thread has ---
