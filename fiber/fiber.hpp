@@ -14,6 +14,7 @@
 #include "fiber/future.hpp"
 #include "fiber/gather.hpp"
 #include "fiber/introspect.hpp"
+#include "fiber/io.hpp"
 #include "fiber/latch.hpp"
 #include "fiber/local.hpp"
 #include "fiber/mutex.hpp"

@@ -138,8 +138,9 @@ void scheduler::inject(task_slot& task) noexcept {
     notify_one();
 }
 
-void scheduler::wake(idle_member& place) noexcept {
-    place.word.fetch_or(idle_member::notified, std::memory_order_release);  // pairs with sleep_until_notified()
+// acq_rel: the news are published to whoever reads the word, and `elsewhere` is seen or sees them.
+void scheduler::rouse(idle_member& place, std::uint32_t why) noexcept {
+    if (place.word.fetch_or(why, std::memory_order_acq_rel) & idle_member::elsewhere) return io_.interrupt();
     futex_wake(&place.word, 1);
 }
 
@@ -172,41 +173,64 @@ void scheduler::expire_due_timers() noexcept {
 void scheduler::timer_armed(nanos deadline) noexcept {
     if (deadline >= keeper_deadline_.load(std::memory_order_seq_cst)) return;
     if (worker_shared* keeper = keeper_.load(std::memory_order_acquire)) {
-        keeper->idle_place().word.fetch_or(idle_member::kicked, std::memory_order_release);
-        futex_wake(&keeper->idle_place().word, 1);
+        rouse(keeper->idle_place(), idle_member::kicked);
     }
 }
 
-bool scheduler::sleep(worker_shared& self, bool& kept_timers) noexcept {
+void scheduler::io_armed() noexcept {
+    worker_shared* keeper = keeper_.load(std::memory_order_seq_cst);  // P2 of the io_driver
+    if (keeper == nullptr) return;
+    idle_member& place = keeper->idle_place();
+    if (!(place.word.load(std::memory_order_relaxed) & idle_member::elsewhere)) rouse(place, idle_member::kicked);
+}
+
+bool scheduler::sleep(worker_shared& self, keeping& how) noexcept {
     // Whoever is the last to wait moves the time; the clock that sleepers know says nothing about it.
-    if (options_.virtual_time) return !sleep_virtually() && sleep_until_notified(self, never);
-    worker_shared* nobody = nullptr;
-    const bool keeper = keeper_.compare_exchange_strong(nobody, &self, std::memory_order_seq_cst);
-    bool notified = false;
-    if (!keeper) {
-        notified = sleep_until_notified(self, never);
-    } else {
+    if (options_.virtual_time && !io_.active()) return !sleep_virtually() && sleep_until_notified(self, never);
+    worker_shared* keeper = nullptr;
+    if (!keeper_.compare_exchange_strong(keeper, &self, std::memory_order_seq_cst)) {
+        // With descriptors only the keeper may move the time: it alone knows whether one is ready.
+        if (options_.virtual_time && idle_.waiting() == options_.workers) {
+            rouse(keeper->idle_place(), idle_member::kicked);
+        }
+        return sleep_until_notified(self, never);
+    }
+    bool ready = false;
+    const bool notified = sleep_as_keeper(self, ready);
+    how = ready ? keeping::kept_with_events : keeping::kept;
+    keeper_deadline_.store(nobody_sleeps, std::memory_order_seq_cst);
+    keeper_.store(nullptr, std::memory_order_seq_cst);
+    return notified;
+}
+
+bool scheduler::sleep_as_keeper(worker_shared& self, bool& ready) noexcept {
+    for (;;) {
         nanos deadline = never;
-        do {
+        if (!options_.virtual_time) {
             // Announce first, look second: a timer armed meanwhile sees the announcement or is seen.
             keeper_deadline_.store(never, std::memory_order_seq_cst);
             deadline = earliest_timer();
             keeper_deadline_.store(deadline, std::memory_order_seq_cst);
-            notified = sleep_until_notified(self, deadline);
-            // After a kick there is an earlier timer.
-        } while (!notified && earliest_timer() > now());
-        keeper_deadline_.store(nobody_sleeps, std::memory_order_seq_cst);
-        keeper_.store(nullptr, std::memory_order_seq_cst);
-        kept_timers = true;
+        } else if (idle_.waiting() == options_.workers) {
+            ready = io_.active() && look_at_descriptors();
+            if (ready || sleep_virtually()) return false;
+        }
+        const bool notified =
+            io_.active() ? sleep_in_reactor(self, deadline, ready) : sleep_until_notified(self, deadline);
+        // After a kick there is an earlier timer, a first descriptor, or time to be moved.
+        if (notified || ready || earliest_timer() <= now()) return notified;
     }
-    return notified;
 }
 
 // A worker that waits without a deadline takes the role over from one that has left it.
-void scheduler::pass_on_timers() noexcept {
-    if (keeper_.load(std::memory_order_seq_cst) != nullptr || idle_.waiting() == 0 || earliest_timer() == never) return;
-    // Whoever searches: that may be the caller itself, which a notifier has counted.
-    if (idle_member* place = idle_.notify_always()) wake(*place);
+void scheduler::pass_on_keeping(keeping how) noexcept {
+    if (how == keeping::not_kept) return;
+    if (keeper_.load(std::memory_order_seq_cst) == nullptr && idle_.waiting() != 0 &&
+        (earliest_timer() != never || io_.active())) {
+        // Whoever searches: that may be the caller itself, which a notifier has counted.
+        if (idle_member* place = idle_.notify_always()) wake(*place);
+    }
+    if (how == keeping::kept_with_events) io_.deliver_collected();
 }
 
 // All workers wait: time jumps to the next timer. Returns whether it did.
@@ -216,6 +240,27 @@ bool scheduler::sleep_virtually() noexcept {
     if (next == never) return false;
     if (next > virtual_now_.load(std::memory_order_acquire)) virtual_now_.store(next, std::memory_order_release);
     return true;
+}
+
+bool scheduler::look_at_descriptors() noexcept {
+    io_.begin_collect();
+    return io_.collect(0);
+}
+
+// The same as sleep_until_notified(), but waits for descriptors, too.
+bool scheduler::sleep_in_reactor(worker_shared& self, nanos deadline, bool& ready) noexcept {
+    constexpr std::uint32_t news = idle_member::notified | idle_member::kicked;
+    std::atomic<std::uint32_t>& word = self.idle_place().word;
+    io_.begin_collect();  // first: an interrupt must not go to somebody else who asks for events
+    // One RMW comes first, here or in rouse(): either the news are seen here, or the wait is interrupted.
+    if (word.fetch_or(idle_member::elsewhere, std::memory_order_acq_rel) & news) {
+        io_.give_up_collect();
+    } else {
+        ready = io_.collect(deadline);
+    }
+    const std::uint32_t found =
+        word.fetch_and(~(idle_member::elsewhere | idle_member::kicked), std::memory_order_acq_rel);
+    return found & idle_member::notified;
 }
 
 // false: the deadline has come, or a kick.

@@ -19,6 +19,7 @@
 
 #include "scheduler/base/clock.hpp"
 #include "scheduler/context/stack_arena.hpp"
+#include "scheduler/core/io_driver.hpp"
 #include "scheduler/core/task.hpp"
 #include "scheduler/core/task_pool.hpp"
 #include "scheduler/core/worker_shared.hpp"
@@ -59,6 +60,7 @@ class scheduler {
     stack_arena& stacks() noexcept { return stacks_; }
     injection_queue<task_slot>& injected() noexcept { return injected_; }
     idle_set& idle() noexcept { return idle_; }
+    io_driver& io() noexcept { return io_; }
 
     // Makes a task runnable from outside the workers.
     void inject(task_slot& task) noexcept;
@@ -68,16 +70,20 @@ class scheduler {
     }
     // A timer was armed that is the earliest of its worker's.
     void timer_armed(nanos deadline) noexcept;
+    // The first descriptor was registered: whoever keeps the timers is to wait in the reactor.
+    void io_armed() noexcept;
 
     bool work_visible() const noexcept;
     void expire_due_timers() noexcept;
     // While stopping: cancels what is left. Returns whether everything has ended.
     bool check_finished() noexcept;
-    // Sleeps until the worker is notified (true) or a timer is due (false). `kept_timers`: it was the one that watched
-    // the timers, and owes pass_on_timers() once it has left the idle set. Requires: announced in the idle set.
-    bool sleep(worker_shared& self, bool& kept_timers) noexcept;
-    // Sees to it that somebody among the waiting watches the timers, for the caller may now compute for long.
-    void pass_on_timers() noexcept;
+    // Sleeps until the worker is notified (true), or a timer is due or a descriptor is ready (false). Afterwards, once
+    // it has left the idle set, it owes pass_on_keeping(). Requires: announced in the idle set.
+    enum class keeping : std::uint8_t { not_kept, kept, kept_with_events };  // was it the keeper?
+    bool sleep(worker_shared& self, keeping& how) noexcept;
+    // Of a keeper: sees to it that somebody else who waits watches timers and descriptors, for the caller may now
+    // compute for long, and brings the events that it has collected to those who wait for them.
+    void pass_on_keeping(keeping how) noexcept;
 
     // Unfinished tasks. Exact when nothing runs.
     std::size_t live_tasks() const noexcept;
@@ -99,11 +105,15 @@ class scheduler {
 
     void push_injected(task_slot& task) noexcept;
     void cancel_leftovers() noexcept;
-    void wake(idle_member& place) noexcept;
+    void wake(idle_member& place) noexcept { rouse(place, idle_member::notified); }
+    void rouse(idle_member& place, std::uint32_t why) noexcept;
     void wake_all() noexcept;
     nanos earliest_timer() const noexcept;
     bool sleep_virtually() noexcept;
+    bool look_at_descriptors() noexcept;
+    bool sleep_as_keeper(worker_shared& self, bool& ready) noexcept;
     bool sleep_until_notified(worker_shared& self, nanos deadline) noexcept;
+    bool sleep_in_reactor(worker_shared& self, nanos deadline, bool& ready) noexcept;
 
     const options options_;
     task_pool* const tasks_;  // deletes itself when the last task of it has gone
@@ -118,7 +128,9 @@ class scheduler {
     std::atomic<nanos> virtual_now_{0};
     alignas(cache_line) injection_queue<task_slot> injected_;
     alignas(cache_line) idle_set idle_;
-    // The one waiting worker that watches all timers, and until when it sleeps. `never` while it computes that.
+    io_driver io_;
+    // The one waiting worker that watches all timers and descriptors, and until when it sleeps. `never` while it
+    // computes that.
     alignas(cache_line) std::atomic<worker_shared*> keeper_{nullptr};
     std::atomic<nanos> keeper_deadline_;
 };

@@ -148,7 +148,7 @@ worker::yield_verdict worker::yield() noexcept {
         if ((seen & task_slot::cancel_pending) && self->may_be_interrupted(task)) return yield_verdict::check;
         if (!(seen & task_slot::started)) mark_started_out_of_turn(task);
     }
-    if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll()) {
+    if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll_all()) {
         task.stack.store(self->stack_, std::memory_order_relaxed);
         if (self->alone_) {
             leave_for(self, self->take_in_exchange(task), departure::none);

@@ -120,6 +120,8 @@ class alignas(cache_line) worker final : public worker_shared {
     void push_late(task_slot& task) noexcept;
     void beat() noexcept;
     bool poll() noexcept;
+    void poll_io() noexcept;
+    bool poll_all() noexcept;
     void take_in_injected() noexcept;
     enum class claim : std::uint8_t { none, removed, entry_left };
     claim take_out_of_queue(task_slot& task) noexcept;

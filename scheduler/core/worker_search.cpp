@@ -64,7 +64,18 @@ worker::claim worker::take_out_of_queue(task_slot& task) noexcept {
 
 __attribute__((noinline)) void worker::beat() noexcept {
     beat_in_ = turns_per_beat;
-    poll();
+    poll_all();
+}
+
+// Of a runtime that does no input or output, one load.
+inline void worker::poll_io() noexcept {
+    if (scheduler_.io().active()) [[unlikely]]
+        scheduler_.io().poll_if_due();
+}
+
+bool worker::poll_all() noexcept {
+    poll_io();
+    return poll();
 }
 
 // Takes in what others handed over and what has become due. Returns whether the queue has something now.
@@ -107,6 +118,7 @@ task_slot* worker::find_work() noexcept {
     bool searching = !alone_ && scheduler_.idle().begin_search();
     for (;;) {
         task_slot* task = nullptr;
+        if (!alone_) poll_io();  // a lone worker goes to wait for it at once
         if (poll()) task = take();
         if (task == nullptr && searching) task = search();
         if (task != nullptr) {
@@ -139,7 +151,7 @@ task_slot* worker::search() noexcept {
             if (task_slot* task = steal_from(victim)) return task;
         }
         scheduler_.expire_due_timers();
-        if (poll()) {
+        if (poll_all()) {
             if (task_slot* task = take()) return task;
         }
         for (int i = 0; i < pauses_per_round; ++i) cpu_pause();
@@ -170,23 +182,24 @@ task_slot* worker::steal_from(worker_shared& victim) noexcept {
     return nullptr;
 }
 
-// Waits until notified or until a timer is due. Returns whether a notifier has counted this worker as searching.
+// Waits until notified, or until a timer is due or a descriptor is ready. Returns whether a notifier has counted this
+// worker as searching.
 bool worker::wait_for_work(bool searching) noexcept {
     idle_set& idle = scheduler_.idle();
     idle.begin_wait(idle_, searching);
     // The look after the announcement (idle set, P1): whoever published before it and saw nobody waiting is seen here.
     const bool stay = !scheduler_.work_visible() && !scheduler_.check_finished();
-    bool kept_timers = false;
-    const bool notified = stay && scheduler_.sleep(*this, kept_timers);
+    auto kept = scheduler::keeping::not_kept;
+    const bool notified = stay && scheduler_.sleep(*this, kept);
     if (!notified && idle.cancel_wait(idle_) == cancel_wait_verdict::running) {
-        if (kept_timers) scheduler_.pass_on_timers();
+        scheduler_.pass_on_keeping(kept);
         return false;
     }
     // The notifier may be between two instructions. A kick is no notification: taken for one, it would count this
     // worker out of the searching once too often, and nobody would ever be notified again.
     while (!(idle_.word.load(std::memory_order_acquire) & idle_member::notified)) cpu_pause();
     idle_.word.store(0, std::memory_order_relaxed);
-    if (kept_timers) scheduler_.pass_on_timers();
+    scheduler_.pass_on_keeping(kept);
     return true;
 }
 

@@ -37,11 +37,13 @@ enum class cancel_wait_verdict : std::uint8_t {
 };  // notified: a notifier has counted it as searching
 
 // A worker's place in the set, and the word that it sleeps on. A notifier sets `notified`; whoever has other news for a
-// sleeper (an earlier timer) sets `kicked`, which says nothing of the set.
+// sleeper (an earlier timer) sets `kicked`, which says nothing of the set. A sleeper that waits elsewhere than on the
+// word says so there by `elsewhere`: whoever sets another bit then wakes it there.
 template <template <class> class Atomic = std::atomic>
 struct basic_idle_member : list_node {
     static constexpr std::uint32_t notified = 1;
     static constexpr std::uint32_t kicked = 2;
+    static constexpr std::uint32_t elsewhere = 4;
     Atomic<std::uint32_t> word{0};
 };
 

@@ -1,0 +1,131 @@
+#include "fiber/detail/io_call.hpp"
+
+#include <csignal>
+#include <poll.h>
+#include <string>
+#include <time.h>
+#include <unistd.h>
+
+#include "fiber/error.hpp"
+
+namespace fiber::detail {
+
+namespace {
+
+template <class Call>
+inline long uninterrupted(Call call) noexcept {
+    for (;;) {
+        const long done = call();
+        if (done >= 0) return done;
+        if (errno != EINTR) return -errno;
+    }
+}
+
+// While it stands, a write to a broken pipe raises no SIGPIPE: for what is no socket there is no flag. One that was
+// pending before stays pending.
+class no_broken_pipe_signal {
+ public:
+    no_broken_pipe_signal() noexcept {
+        sigset_t pending;
+        ::sigpending(&pending);
+        was_pending_ = ::sigismember(&pending, SIGPIPE) == 1;
+        ::sigemptyset(&broken_pipe_);
+        ::sigaddset(&broken_pipe_, SIGPIPE);
+        ::pthread_sigmask(SIG_BLOCK, &broken_pipe_, &before_);
+    }
+    ~no_broken_pipe_signal() {
+        constexpr timespec at_once{};
+        while (!was_pending_ && ::sigtimedwait(&broken_pipe_, nullptr, &at_once) < 0 && errno == EINTR) {
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+    no_broken_pipe_signal(const no_broken_pipe_signal&) = delete;
+    no_broken_pipe_signal& operator=(const no_broken_pipe_signal&) = delete;
+
+ private:
+    bool was_pending_ = false;
+    sigset_t broken_pipe_;
+    sigset_t before_;
+};
+
+bool is_ready_now(int fd, short what, int& error) noexcept {
+    pollfd wanted{fd, what, 0};
+    const long reported = uninterrupted([&] { return ::poll(&wanted, 1, 0); });
+    error = reported < 0 ? static_cast<int>(-reported) : (wanted.revents & POLLNVAL) ? EBADF : 0;
+    return reported > 0;
+}
+
+}  // namespace
+
+#define FIBER_SYSTEM_CALL __attribute__((noinline))
+
+FIBER_SYSTEM_CALL long read_now(int fd, void* into, std::size_t size) noexcept {
+    return uninterrupted([&] { return ::read(fd, into, size); });
+}
+
+FIBER_SYSTEM_CALL long write_now(int fd, const void* from, std::size_t size) noexcept {
+    const no_broken_pipe_signal quiet;
+    return uninterrupted([&] { return ::write(fd, from, size); });
+}
+
+FIBER_SYSTEM_CALL long receive_now(int fd, void* into, std::size_t size, int flags) noexcept {
+    return uninterrupted([&] { return ::recv(fd, into, size, flags); });
+}
+
+FIBER_SYSTEM_CALL long send_now(int fd, const void* from, std::size_t size, int flags) noexcept {
+    return uninterrupted([&] { return ::send(fd, from, size, flags | MSG_NOSIGNAL); });
+}
+
+FIBER_SYSTEM_CALL long receive_message_now(int fd, msghdr& message, int flags) noexcept {
+    return uninterrupted([&] { return ::recvmsg(fd, &message, flags); });
+}
+
+FIBER_SYSTEM_CALL long send_message_now(int fd, const msghdr& message, int flags) noexcept {
+    return uninterrupted([&] { return ::sendmsg(fd, &message, flags | MSG_NOSIGNAL); });
+}
+
+FIBER_SYSTEM_CALL long accept_now(int fd, sockaddr* from, socklen_t* length) noexcept {
+    return uninterrupted([&] { return ::accept4(fd, from, length, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+}
+
+FIBER_SYSTEM_CALL bool is_readable_now(int fd, int& error) noexcept {
+    return is_ready_now(fd, POLLIN | POLLRDHUP, error);
+}
+
+FIBER_SYSTEM_CALL bool is_writable_now(int fd, int& error) noexcept { return is_ready_now(fd, POLLOUT, error); }
+
+#undef FIBER_SYSTEM_CALL
+
+std::error_code error_of(long outcome) noexcept {
+    if (outcome == was_closed) return io::errc::closed;
+    if (outcome == timed_out) return std::make_error_code(std::errc::timed_out);
+    return {static_cast<int>(-outcome), std::generic_category()};
+}
+
+void throw_io_error(const std::error_code& error, const std::string& what) {
+    if (error == std::make_error_code(std::errc::timed_out)) throw timeout_error(what + ": timed out");
+    throw std::system_error(error, what);
+}
+
+long wait_to_try(engine::io_source& source, engine::io_direction direction, engine::nanos deadline) {
+    source.forget_unhindered();
+    do {
+        int error = 0;
+        switch (engine::wait_ready(source, direction, deadline, engine::interruptible::yes, error)) {
+            case engine::io_wait_verdict::ready:
+                break;
+            case engine::io_wait_verdict::closed:
+                return was_closed;
+            case engine::io_wait_verdict::timed_out:
+                return timed_out;
+            case engine::io_wait_verdict::failed:
+                return -error;
+            case engine::io_wait_verdict::cancelled:
+                break;
+        }
+        this_fiber::check_cancelled();  // goes on if it was taken back meanwhile
+    } while (!source.state().take(direction));
+    return 0;
+}
+
+}  // namespace fiber::detail

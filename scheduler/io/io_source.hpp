@@ -1,0 +1,85 @@
+// An open descriptor that may be waited for: its number, its readiness, and its registration with a reactor, which is
+// made at the first wait and then kept.
+//
+// Owner: whoever made it; those who use it between enter() and leave() keep the number from being closed under them.
+// Thread safety: any thread; the destructor alone.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "scheduler/base/spin_lock.hpp"
+#include "scheduler/io/poller.hpp"
+#include "scheduler/io/reactor.hpp"
+#include "scheduler/io/readiness.hpp"
+
+namespace fiber::engine {
+
+enum class watch_verdict : std::uint8_t { watched, registered, failed };  // registered: just now
+
+class io_source {
+ public:
+    enum class ownership : bool { borrowed, owned };  // owned: close() closes the descriptor
+
+    io_source(int fd, ownership owns) noexcept : fd_(fd), owns_(owns) {}
+    // Requires: nobody waits.
+    ~io_source();
+    io_source(const io_source&) = delete;
+    io_source& operator=(const io_source&) = delete;
+
+    // Stays the same after close(), when it says nothing any more.
+    int fd() const noexcept { return fd_; }
+    readiness& state() noexcept { return state_; }
+    const readiness& state() const noexcept { return state_; }
+
+    // Has `home` watch for the direction, if it does not yet: a system call the first time, none later. A source that
+    // another reactor watched goes over to this one. What is always ready (a file) is made ready.
+    // failed: `error` is errno. Requires: the caller is a user, or alone.
+    [[nodiscard]] watch_verdict watch(reactor& home, io_direction direction, int& error) noexcept;
+
+    // No reactor knows of it afterwards.
+    void unwatch() noexcept;
+
+    void leave() noexcept {
+        if (state_.leave() == leave_verdict::give_back) give_back();
+    }
+
+    // Counts the operations that went through without a wait since the last wait, for who would starve others. A hint.
+    unsigned count_unhindered() noexcept {
+        const unsigned count = unhindered_.load(std::memory_order_relaxed) + 1;
+        unhindered_.store(count, std::memory_order_relaxed);
+        return count;
+    }
+    void forget_unhindered() noexcept { unhindered_.store(0, std::memory_order_relaxed); }
+
+    // All who wait are handed out (see readiness::close), and the descriptor is closed as soon as nobody uses it.
+    // false: it was closed before.
+    template <class Claim>
+    bool close(Claim claim) noexcept {
+        const close_verdict verdict = state_.close(claim);
+        if (verdict == close_verdict::give_back) give_back();
+        return verdict != close_verdict::was_closed;
+    }
+
+    // Ends the source without closing the descriptor, whose number is returned; -1 if it is closed.
+    // Requires: nobody uses it or waits.
+    int release() noexcept;
+
+ private:
+    int move_to(reactor& home, io_interest wanted) noexcept;
+    void unwatch_locked() noexcept;
+    void give_back() noexcept;
+
+    readiness state_;
+    const int fd_;
+    ownership owns_;
+    std::atomic<unsigned> unhindered_{0};
+    // The registration, under watching_; held over system calls that do not block.
+    spin_lock watching_;
+    io_interest interest_;
+    std::atomic<reactor*> home_{nullptr};
+    std::atomic<std::uint8_t> watched_{0};  // a bit for each direction, once its registration stands with home_
+    reactor::registration registration_ = 0;
+};
+
+}  // namespace fiber::engine

@@ -1,0 +1,141 @@
+// What is known of one open descriptor: may it be read, may it be written, who waits for that, who uses it now.
+// One per descriptor, for life. The kernel's edges come in through raise(); it knows neither the kernel nor what a
+// waiter is: it keeps list_nodes and hands them to whoever raises or closes, to be claimed under the lock.
+//
+// The word (a guarded_word: its lock also guards the two lists):
+//   ready      for each direction: an operation may succeed. Set by an edge; taken by who tries the operation
+//   ended      for each direction: hang-up or error. There will be no further edge, so `ready` is not taken from it
+//   closed     close() was called; nobody enters any more
+//   users      how many are between enter() and leave(): the last of them gives a closed descriptor back
+//
+// Invariants:
+//   I1  `ready` is taken before the system call, never cleared after it. So an edge that arrives while the call runs
+//       stands afterwards. Who finds that there may be more puts it back (raise); who found all (EAGAIN, or less than
+//       asked for) leaves it taken, and waits.
+//   I2  While `ready` stands for a direction, or `closed`, nobody waits for it: raise() and close() hand out all
+//       waiters, and await() refuses to add one.
+//   I3  The descriptor is given back exactly once: by close() if nobody uses it, else by the last leave().
+//
+// Orders, by pair (all through the word's lock):
+//   P1  raise: lock, set ready, hand out  <>  await: lock, look, add. One sees the other: no edge is slept through.
+//   P2  close: lock, set closed, look at users  <>  enter, leave: lock, look at closed, count. One of them gives back.
+#pragma once
+
+#include <cstdint>
+
+#include "scheduler/base/guarded_word.hpp"
+#include "scheduler/base/intrusive_list.hpp"
+
+namespace fiber::engine {
+
+enum class io_direction : std::uint8_t { read = 0, write = 1 };
+
+enum class enter_verdict : std::uint8_t { ready, not_ready, closed };  // closed: not entered
+enum class leave_verdict : std::uint8_t { stays_open, give_back };     // give_back: the caller closes it
+enum class await_verdict : std::uint8_t { waiting, ready, closed };    // waiting: the node stands in the list
+enum class close_verdict : std::uint8_t { give_back, left_to_users, was_closed };
+
+template <template <class> class Atomic = std::atomic, class Spin = polite_spin>
+class basic_readiness {
+ public:
+    // What raise() is told.
+    static constexpr std::uint64_t ready(io_direction d) noexcept { return std::uint64_t{2} << static_cast<int>(d); }
+    static constexpr std::uint64_t ended(io_direction d) noexcept { return std::uint64_t{8} << static_cast<int>(d); }
+
+    // At first anything may be tried.
+    basic_readiness() noexcept : word_(ready(io_direction::read) | ready(io_direction::write)) {}
+    basic_readiness(const basic_readiness&) = delete;
+    basic_readiness& operator=(const basic_readiness&) = delete;
+
+    // --- Whoever uses the descriptor. Any thread. ---
+
+    // Becomes a user, and says whether an operation may succeed now. `taking`: as take() does, in one step.
+    [[nodiscard]] enter_verdict enter(io_direction d, bool taking) noexcept {
+        const std::uint64_t seen = word_.lock();  // P2
+        if (seen & closed) {
+            word_.unlock(seen);
+            return enter_verdict::closed;
+        }
+        word_.unlock((taking ? taken(seen, d) : seen) + one_user);
+        return (seen & ready(d)) ? enter_verdict::ready : enter_verdict::not_ready;
+    }
+
+    [[nodiscard]] leave_verdict leave() noexcept {
+        const std::uint64_t seen = word_.lock() - one_user;  // P2
+        word_.unlock(seen);
+        return (seen & closed) && seen < one_user ? leave_verdict::give_back : leave_verdict::stays_open;
+    }
+
+    // Takes `ready` (I1). false: it did not stand; there is nothing to try.
+    [[nodiscard]] bool take(io_direction d) noexcept {
+        const std::uint64_t seen = word_.lock();
+        word_.unlock(taken(seen, d));
+        return seen & ready(d);
+    }
+
+    // Takes `ready` and `ended`: for one who was told that the descriptor has ended, and found that it goes on (the
+    // pending error of a datagram socket is such an end). An operation must be tried after this, before it waits.
+    void take_all(io_direction d) noexcept { word_.unlock(word_.lock() & ~(ready(d) | ended(d))); }
+
+    bool is_ready(io_direction d) const noexcept { return word_.load() & (ready(d) | closed); }
+    bool has_ended(io_direction d) const noexcept { return word_.load() & ended(d); }
+    bool is_closed() const noexcept { return word_.load() & closed; }
+
+    // Adds `node` to those who wait, unless there is nothing to wait for.
+    [[nodiscard]] await_verdict await(io_direction d, list_node& node) noexcept {
+        const std::uint64_t seen = word_.lock();  // P1
+        const bool waits = !(seen & (ready(d) | closed));
+        if (waits) waiting_[static_cast<int>(d)].push_back(node);
+        word_.unlock(seen);
+        if (waits) return await_verdict::waiting;
+        return (seen & closed) ? await_verdict::closed : await_verdict::ready;
+    }
+
+    // Afterwards nobody knows of `node`.
+    void withdraw(list_node& node) noexcept {
+        const std::uint64_t seen = word_.lock();
+        if (node.linked()) node.unlink();
+        word_.unlock(seen);
+    }
+
+    // --- Whoever brings news. Any thread. claim(list_node&) is called under the lock, for each that waits for it. ---
+
+    // `what`: ready() and ended() of one or both directions.
+    template <class Claim>
+    void raise(std::uint64_t what, Claim claim) noexcept {
+        const std::uint64_t seen = word_.lock();  // P1
+        for (const io_direction d : {io_direction::read, io_direction::write}) {
+            if (what & ready(d)) hand_out(d, claim);
+        }
+        word_.unlock(seen | what);
+    }
+
+    template <class Claim>
+    [[nodiscard]] close_verdict close(Claim claim) noexcept {
+        const std::uint64_t seen = word_.lock();  // P2
+        for (const io_direction d : {io_direction::read, io_direction::write}) hand_out(d, claim);
+        word_.unlock(seen | closed);
+        if (seen & closed) return close_verdict::was_closed;
+        return seen < one_user ? close_verdict::give_back : close_verdict::left_to_users;
+    }
+
+ private:
+    static constexpr std::uint64_t closed = 32;
+    static constexpr std::uint64_t one_user = 256;
+
+    static constexpr std::uint64_t taken(std::uint64_t seen, io_direction d) noexcept {
+        return (seen & ended(d)) ? seen : seen & ~ready(d);
+    }
+
+    template <class Claim>
+    void hand_out(io_direction d, Claim& claim) noexcept {
+        while (list_node* first = waiting_[static_cast<int>(d)].pop_front()) claim(*first);
+    }
+
+    basic_guarded_word<Atomic, Spin> word_;
+    intrusive_list<list_node> waiting_[2];
+};
+
+using readiness = basic_readiness<>;
+
+}  // namespace fiber::engine
