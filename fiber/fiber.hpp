@@ -18,6 +18,7 @@
 #include "fiber/latch.hpp"
 #include "fiber/local.hpp"
 #include "fiber/mutex.hpp"
+#include "fiber/net.hpp"
 #include "fiber/offload.hpp"
 #include "fiber/once.hpp"
 #include "fiber/outcome.hpp"

@@ -14,22 +14,6 @@ using engine::io_source;
 
 namespace {
 
-class io_category : public std::error_category {
- public:
-    const char* name() const noexcept override { return "fiber.io"; }
-    std::string message(int code) const override {
-        switch (static_cast<errc>(code)) {
-            case errc::closed:
-                return "it was closed on this side";
-            case errc::end_of_stream:
-                return "the other side has sent everything, and that was not enough";
-            case errc::limit_overrun:
-                return "what was looked for did not come within the limit";
-        }
-        return "unknown";
-    }
-};
-
 const char* name_of(io_direction direction) noexcept {
     return direction == io_direction::read ? "wait until readable" : "wait until writable";
 }
@@ -85,11 +69,6 @@ bool wait_once(int fd, io_direction direction, engine::nanos deadline) {
 }
 
 }  // namespace
-
-const std::error_category& category() noexcept {
-    static const io_category instance;
-    return instance;
-}
 
 void wait_readable(int fd) { (void)wait_once(fd, io_direction::read, engine::never); }
 void wait_writable(int fd) { (void)wait_once(fd, io_direction::write, engine::never); }

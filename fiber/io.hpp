@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "fiber/duration.hpp"
+#include "fiber/io_error.hpp"
 
 namespace fiber {
 
@@ -23,15 +24,6 @@ class io_source;
 }
 
 namespace io {
-
-// What the operating system has no number for. As std::error_code in the overloads that take one.
-enum class errc {
-    closed = 1,     // close() was called while the operation was under way, or before
-    end_of_stream,  // the other side has sent everything; the operation needed more
-    limit_overrun,  // what was looked for does not come within the limit that was given
-};
-const std::error_category& category() noexcept;
-inline std::error_code make_error_code(errc code) noexcept { return {static_cast<int>(code), category()}; }
 
 // How long an operation may take: a duration from now, a time point, or std::nullopt (without end). When the time is up
 // it throws timeout_error, or sets std::errc::timed_out. Throws std::invalid_argument for NaN.
@@ -174,6 +166,3 @@ class descriptor {
 
 }  // namespace io
 }  // namespace fiber
-
-template <>
-struct std::is_error_code_enum<fiber::io::errc> : std::true_type {};

@@ -7,11 +7,12 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <string>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <system_error>
 
-#include "fiber/io.hpp"
+#include "fiber/io_error.hpp"
 #include "fiber/sleep.hpp"
 #include "fiber/this_fiber.hpp"
 #include "scheduler/core/io_wait.hpp"

@@ -1,0 +1,89 @@
+#include "fiber/net/datagram.hpp"
+
+#include "fiber/detail/io_call.hpp"
+
+namespace fiber::net {
+
+using engine::io_direction;
+
+datagram_socket::datagram_socket(int family, const socket_options& options)
+    : socket_(detail::make_socket(family, SOCK_DGRAM, options, {})) {}
+
+datagram_socket::datagram_socket(const endpoint& where, const socket_options& options)
+    : datagram_socket(where.family(), options) {
+    if (::bind(native_handle(), where.native(), where.native_size()) != 0) {
+        detail::fail(std::error_code(errno, std::generic_category()), "bind to", where);
+    }
+}
+
+void datagram_socket::connect(const endpoint& to) {
+    if (::connect(native_handle(), to.native(), to.native_size()) != 0) {
+        detail::fail(std::error_code(errno, std::generic_category()), "connect to", to);
+    }
+    peer_ = to;
+}
+
+std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from, std::error_code& error,
+                                          io::limit within, bool* cut_off) {
+    error.clear();
+    sockaddr_storage source;
+    iovec part{into.data, into.size};
+    msghdr message{};
+    const long outcome = socket_.source() == nullptr
+                             ? fiber::detail::was_closed
+                             : fiber::detail::perform_read(*socket_.source(), 0, within.deadline(), [&](int fd) {
+                                   message = {};
+                                   message.msg_name = &source;
+                                   message.msg_namelen = sizeof source;
+                                   message.msg_iov = &part;
+                                   message.msg_iovlen = 1;
+                                   return fiber::detail::receive_message_now(fd, message, 0);
+                               });
+    if (outcome < 0) {
+        error = fiber::detail::error_of(outcome);
+        return 0;
+    }
+    from = endpoint::from_native(reinterpret_cast<const sockaddr*>(&source), message.msg_namelen);
+    if (cut_off != nullptr) *cut_off = (message.msg_flags & MSG_TRUNC) != 0;
+    return static_cast<std::size_t>(outcome);
+}
+
+std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from, io::limit within, bool* cut_off) {
+    std::error_code error;
+    const std::size_t size = receive_from(into, from, error, within, cut_off);
+    if (error) detail::fail(error, "receive on", local());
+    return size;
+}
+
+std::size_t datagram_socket::receive(io::mutable_bytes into, io::limit within) {
+    endpoint from;
+    return receive_from(into, from, within);
+}
+
+void datagram_socket::send_to(io::const_bytes data, const endpoint& to, std::error_code& error, io::limit within) {
+    error.clear();
+    iovec part{const_cast<void*>(data.data), data.size};
+    msghdr message{};
+    if (to.native_size() != 0) {
+        message.msg_name = const_cast<sockaddr*>(to.native());
+        message.msg_namelen = to.native_size();
+    }
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    const long outcome =
+        socket_.source() == nullptr
+            ? fiber::detail::was_closed
+            : fiber::detail::perform(*socket_.source(), io_direction::write, within.deadline(),
+                                     [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); });
+    if (outcome < 0) error = fiber::detail::error_of(outcome);
+}
+
+void datagram_socket::send_to(io::const_bytes message, const endpoint& to, io::limit within) {
+    std::error_code error;
+    send_to(message, to, error, within);
+    if (error) detail::fail(error, "send to", to.native_size() != 0 ? to : peer_);
+}
+
+void datagram_socket::send(io::const_bytes message, io::limit within) { send_to(message, endpoint(), within); }
+
+}  // namespace fiber::net
