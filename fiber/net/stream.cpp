@@ -159,7 +159,8 @@ void stream::read_until(std::string& into, std::string_view delimiter, std::size
         }
         looked_at = there.size() >= delimiter.size() ? there.size() - delimiter.size() + 1 : 0;
         const std::size_t size = there.size();
-        if (fill(size < capacity_ ? size + 1 : std::min(size * 2, most), error, within)) continue;
+        const std::size_t more = size < capacity_ ? size + 1 : std::max(size + 1, std::min(size * 2, most));
+        if (fill(more, error, within)) continue;
         if (!error) {
             error = io::errc::end_of_stream;
             into.assign(buffer_.get() + begin_, buffered());

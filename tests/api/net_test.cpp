@@ -327,7 +327,7 @@ TEST_CASE("out of descriptors: the server waits, keeps going, and serves when th
         rlimit before;
         REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
         std::vector<int> all;
-        for (int fd; (fd = ::dup(0)) >= 0 && all.size() < 200;) all.push_back(fd);
+        while (all.size() < 50) all.push_back(::dup(0));
         const rlim_t lowest = static_cast<rlim_t>(all.back()) + 1;
         const rlimit tight{lowest, before.rlim_max};
         ::close(all.back());
@@ -337,7 +337,7 @@ TEST_CASE("out of descriptors: the server waits, keeps going, and serves when th
         net::stream late = net::connect(where);
         late.write_all("y");
         CHECK_THROWS_AS(late.read_exactly(1, 5ms), fiber::timeout_error);
-        CHECK_THROWS_AS(net::connect(where), std::system_error);
+        CHECK_THROWS_AS((void)net::connect(where), std::system_error);
         for (const int fd : all) ::close(fd);
         CHECK(late.read_exactly(1, 10s) == "y");
         REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
