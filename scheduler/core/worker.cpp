@@ -14,6 +14,7 @@ namespace {
 // initial-exec: one segment-relative load, also in the shared library.
 thread_local worker* this_thread_worker __attribute__((tls_model("initial-exec"))) = nullptr;
 
+constexpr std::uint32_t most_spare_promises = 16'384;  // per class; bench pingpong_future holds 10,000 at once
 constexpr std::uint32_t pooled_stacks = 64;  // per class and worker; what exceeds it goes back to the arena
 
 // Names the fiber whose stack has overflowed. On the signal stack, at any point of the program: reads without locks.
@@ -353,7 +354,7 @@ void recycle(task_slot& slot) noexcept {
     worker* here = worker::current();
     if (slot.pool == nullptr) {
         const bool keep = here != nullptr && slot.slot_size_class != heap_slot &&
-                          here->promises().free[slot.slot_size_class].count < task_pool::cache_limit;
+                          here->promises().free[slot.slot_size_class].count < most_spare_promises;
         return keep ? here->promises().put(slot) : free_promise(slot);
     }
     if (here != nullptr && &here->home().tasks() == slot.pool) [[likely]] {
