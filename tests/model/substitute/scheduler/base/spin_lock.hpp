@@ -26,6 +26,11 @@ class spin_lock {
         life_.use();
         if (model::seeded != model::defect::no_locks) model::detail::lock(held_);
     }
+    // The reactor's, which no model reaches.
+    bool try_lock() {
+        model::fail("try_lock() has no stand-in");
+        return false;
+    }
     void unlock() {
         life_.use();
         model::detail::store(held_, 0, model::weakened_store(std::memory_order_release));
