@@ -39,7 +39,8 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         problem, prefix = install(build, place)
         include = os.path.join(prefix, "include/fiber-0")
-        headers = sorted(os.path.basename(path) for path in glob.glob(include + "/fiber/*.hpp"))
+        headers = sorted(os.path.relpath(path, include + "/fiber")
+                         for path in glob.glob(include + "/fiber/**/*.hpp", recursive=True) if "/detail/" not in path)
         if problem or not headers:
             report.add("public headers: installed", problem or "there are none")
         results = in_parallel(lambda header: examine(header, include, compiler), headers)
