@@ -248,8 +248,10 @@ def used_seconds(cpus):
 
 
 def measure_watched(case, command, options, cpus, log):
-    """As measure(); "others": the share of the CPUs that neither the server nor the load has used. Again, up to twice,
-    where that was so much that the figures say nothing."""
+    """As measure(), up to three times, until other programs have used little.
+
+    "others": the share of the CPUs that neither the server nor the load has used.
+    """
     for attempt in range(3):
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         start, used = time.monotonic(), used_seconds(cpus)
@@ -346,8 +348,9 @@ def main():
             rows += [row(case, s, {"error_occurred": True, "error_message": message}) for s, message in bad.items()]
             right = {system: command for system, command in wanted[case.name].items() if system not in bad}
             rows += measure_case(case, right, options, cpus, log, f"[{i}/{len(cases)}]")
-    context = {f"system:{system}": text for system, text in configurations.items()}
-    options.output.write_text(json.dumps({"context": context, "benchmarks": rows}) + "\n")
+            # After each case: what is stopped midway has figures of those before.
+            context = {f"system:{system}": text for system, text in configurations.items()}
+            options.output.write_text(json.dumps({"context": context, "benchmarks": rows}) + "\n")
 
 
 if __name__ == "__main__":
