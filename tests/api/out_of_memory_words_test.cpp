@@ -64,10 +64,11 @@ int several_at_once() {
         sum += token.stop_requested() ? 16 : 0;
         stopped.wait();
     }
-    fiber::event called;
-    const auto call = fiber::call_later(10us, [&called, held = tracked(1)] { called.set(); });
+    // Shared: the call stands when memory runs out behind it and this frame is left.
+    const auto called = std::make_shared<fiber::event>();
+    const auto call = fiber::call_later(10us, [called, held = tracked(1)] { called->set(); });
     auto never = fiber::call_later(1h, [held = tracked(1)] {});
-    called.wait();
+    called->wait();
     never.cancel();
     return sum == 1 + 6 + 8 + 16;
 }

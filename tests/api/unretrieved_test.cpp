@@ -216,6 +216,7 @@ TEST_CASE("an exception that a posted callable throws is reported, and the runti
             fixture.run([&] {
                 std::atomic<bool> after{false};
                 fixture.runtime().post(fail);
+                CHECK(yield_until([&] { return !seen.entries().empty(); }));
                 fixture.runtime().post([&] { after = true; });
                 CHECK(yield_until([&] { return after.load(); }));
             });
