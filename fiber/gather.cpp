@@ -18,28 +18,23 @@ using engine::task_slot;
 bool is_failure(const task_slot& slot) noexcept { return slot.is(task_slot::failed | task_slot::was_cancelled); }
 
 // One gather while it waits. The children tell it through observers, each under its own lock; whoever brings the last
-// end, or the first failure, claims the one waiter. A cancellation of the caller comes in through forward().
+// end, or the first failure, claims the one waiter. A cancellation of the caller comes in through passes().
 class gathering : engine::cancel_forwarder {
  public:
     gathering(task_slot* const* children, std::size_t count, gather_mode mode)
-        : cancel_forwarder{&forward},
-          children_(children),
-          count_(count),
-          mode_(mode),
-          links_(new link[count]),
-          open_(count) {
+        : cancel_forwarder{children, count, &passes, &comes_back}, mode_(mode), links_(new link[count]), open_(count) {
         for (std::size_t i = 0; i < count; ++i) links_[i].owner = this;
     }
 
     // Returns when all have finished, or (mode first_failure, not cancelled) one has failed.
     void wait() {
-        for (std::size_t i = 0; i < count_; ++i) {
-            links_[i].child = children_[i];
-            if (engine::observe(*children_[i], links_[i]) == engine::observe_verdict::already_finished)
-                note_end(*children_[i]);
+        for (std::size_t i = 0; i < count; ++i) {
+            links_[i].child = children[i];
+            if (engine::observe(*children[i], links_[i]) == engine::observe_verdict::already_finished)
+                note_end(*children[i]);
         }
         park_until_over();
-        for (std::size_t i = 0; i < count_; ++i) (void)engine::unobserve(*children_[i], links_[i]);
+        for (std::size_t i = 0; i < count; ++i) (void)engine::unobserve(*children[i], links_[i]);
     }
 
     bool was_cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
@@ -85,17 +80,16 @@ class gathering : engine::cancel_forwarder {
         task_slot* self = here != nullptr ? here->current_task() : nullptr;
         const bool interruptible = self != nullptr && engine::may_be_interrupted(*self);
         if (interruptible) engine::set_forwarder(*self, this);
-        while (!over() && park_once()) {
-            // Cancelled while nobody was there to take it, or before the forwarder stood: pass it on now.
-            if (self != nullptr && engine::take_cancel(*self)) {
-                const std::string message = engine::cancel_message(*self);
-                (void)cancel_children(message.empty() ? nullptr : message.c_str());
-            }
+        while (!over()) {
+            park_once();
+            // Cancelled while nobody was there to take it, or before the forwarder stood, or one child waits for this
+            // task.
+            if (self != nullptr && engine::take_cancel(*self) && !pass_on(*self)) break;
         }
         if (interruptible) engine::set_forwarder(*self, nullptr);
     }
 
-    bool park_once() {
+    void park_once() {
         engine::waiter self;
         self.begin(engine::interruptible::yes);
         {
@@ -106,19 +100,33 @@ class gathering : engine::cancel_forwarder {
         (void)self.wait();
         std::lock_guard guard(lock_);
         waiter_ = nullptr;
-        return true;
     }
 
-    static bool forward(cancel_forwarder& me, const char* message) noexcept {
-        return static_cast<gathering&>(me).cancel_children(message);
+    static void passes(cancel_forwarder& me, const char* message) noexcept {
+        static_cast<gathering&>(me).note_cancel(message);
+    }
+    static void comes_back(cancel_forwarder& me) noexcept {
+        static_cast<gathering&>(me).in_a_ring_.store(true, std::memory_order_release);
     }
 
-    bool cancel_children(const char* message) noexcept {
+    void note_cancel(const char* message) noexcept {
         if (message != nullptr) keep_message(message);
         cancelled_.store(true, std::memory_order_release);
-        bool any = false;
-        for (std::size_t i = 0; i < count_; ++i) any |= engine::cancel(*children_[i], message);
-        return any;
+    }
+
+    // false: a child waits for the caller, which must not wait for it any longer.
+    bool pass_on(task_slot& self) {
+        const std::string text = engine::cancel_message(self);
+        const char* message = text.empty() ? nullptr : text.c_str();
+        note_cancel(message);
+        if (in_a_ring_.load(std::memory_order_acquire)) return false;  // the children have had it
+        bool ring = false;
+        for (std::size_t i = 0; i < count; ++i) {
+            task_slot& child = *children[i];
+            // Who neither takes it nor has finished had it come back to the caller.
+            ring |= !engine::cancel(child, message, &self) && child.pool != nullptr && !child.is(task_slot::finished);
+        }
+        return !ring;
     }
 
     void keep_message(const char* message) noexcept {
@@ -130,13 +138,12 @@ class gathering : engine::cancel_forwarder {
         }
     }
 
-    task_slot* const* const children_;
-    const std::size_t count_;
     const gather_mode mode_;
     const std::unique_ptr<link[]> links_;
     std::atomic<std::size_t> open_;
     std::atomic<task_slot*> failure_{nullptr};
     std::atomic<bool> cancelled_{false};
+    std::atomic<bool> in_a_ring_{false};
     engine::spin_lock lock_;
     engine::waiter* waiter_ = nullptr;
     std::string message_;

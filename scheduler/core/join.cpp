@@ -50,22 +50,17 @@ namespace {
 
 // While it stands, a cancellation of `self` goes to `target`. Slots of a pool are told apart by their generation; a
 // promise's memory may vanish, so it is reached under the lock only.
-class awaiting_scope : cancel_forwarder {
+class awaiting_scope {
  public:
-    awaiting_scope(task_slot& self, task_slot& target) noexcept
-        : cancel_forwarder{[](cancel_forwarder& me, const char* message) noexcept {
-              return cancel(static_cast<awaiting_scope&>(me).target_, message);
-          }},
-          self_(self),
-          target_(target) {
+    awaiting_scope(task_slot& self, task_slot& target) noexcept : self_(self), target_(&target) {
         if (target.pool != nullptr) {
             self.awaiting.store(reinterpret_cast<std::uintptr_t>(&target), std::memory_order_release);
         } else {
-            set_forwarder(self, this);
+            set_forwarder(self, &forwarder_);
         }
     }
     ~awaiting_scope() {
-        if (target_.pool != nullptr) {
+        if (target_->pool != nullptr) {
             self_.awaiting.store(0, std::memory_order_release);
         } else {
             set_forwarder(self_, nullptr);
@@ -74,7 +69,9 @@ class awaiting_scope : cancel_forwarder {
 
  private:
     task_slot& self_;
-    task_slot& target_;
+    task_slot* const target_;
+    cancel_forwarder forwarder_{&target_, 1, [](cancel_forwarder&, const char*) noexcept {},
+                                [](cancel_forwarder&) noexcept {}};
 };
 
 // Waits once, by running the task here or by parking.

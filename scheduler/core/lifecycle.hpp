@@ -110,8 +110,8 @@ std::shared_ptr<cancel_listener> cancel_listener_of(task_slot& task) noexcept;
 bool replace_cancel_listener(task_slot& task, const cancel_listener* expected, std::shared_ptr<cancel_listener> fresh);
 // Empty if there is none, or no memory for the copy.
 std::string cancel_message(task_slot& task) noexcept;
-// Until it is taken back (nullptr), cancelling the running task goes to the forwarder. Does not return while that is
-// called.
+// Until it is taken back (nullptr), cancelling the running task goes to the children of the forwarder. Does not return
+// while one of its functions is called.
 void set_forwarder(task_slot& self, cancel_forwarder* forwarder) noexcept;
 
 // --- for workers ---

@@ -95,10 +95,22 @@ struct task_attachment {
     void (*share)(task_attachment*) noexcept = nullptr;  // one owner more; contexts only
 };
 
-// What stands in the frame of a task that waits for several, and passes a cancellation on to them.
+// A cancellation that goes through the children of a forwarder, one by one.
+struct forward_visit : list_node {
+    explicit forward_visit(const void* walk) noexcept : walk(walk) {}
+    const void* const walk;
+};
+
+// What stands in the frame of a task that waits for several, or for a promise, which may vanish: a cancellation goes
+// from that task to each of the children.
 struct cancel_forwarder {
-    // Returns whether anything took the cancellation. Called under the waiting task's lock.
-    bool (*forward)(cancel_forwarder&, const char* message) noexcept;
+    task_slot* const* children;
+    std::size_t count;
+    // Both under the waiting task's lock. A cancellation comes through. And behind the last child, if one of them waits
+    // for this task in turn: the wait has to end by the cancellation that is delivered to it next.
+    void (*passes)(cancel_forwarder&, const char* message) noexcept;
+    void (*comes_back)(cancel_forwarder&) noexcept;
+    intrusive_list<forward_visit> visits{};  // under that lock
 };
 
 struct task_slot {

@@ -8,7 +8,7 @@
 // cancellation for one from outside.
 //
 // The moment between count and delivery is reached through the forwarder of the last task: cancel() asks it behind the
-// count, and it says that nobody has taken the request, but not before the world has changed.
+// count, and it has no children, but before it says so the world has changed.
 #include <doctest/doctest.h>
 #include <functional>
 #include <vector>
@@ -51,10 +51,10 @@ class fake_task {
 class in_between : cancel_forwarder {
  public:
     in_between(fake_task& last, std::function<void()> happens)
-        : cancel_forwarder{[](cancel_forwarder& self, const char*) noexcept {
-              static_cast<in_between&>(self).happens_();
-              return false;
-          }},
+        : cancel_forwarder{
+              nullptr, 0,
+              [](cancel_forwarder& self, const char*) noexcept { static_cast<in_between&>(self).happens_(); },
+              [](cancel_forwarder&) noexcept {}},
           happens_(std::move(happens)) {
         set_forwarder(last.slot(), this);
     }
