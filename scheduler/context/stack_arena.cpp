@@ -30,8 +30,8 @@ constexpr std::size_t largest_slab = 1024;
 constexpr std::size_t smallest_slab_bytes = std::size_t{16} << 20;
 constexpr std::size_t largest_slab_bytes = std::size_t{512} << 20;
 
-// Most ranges in one call (IOV_MAX).
-constexpr std::size_t trim_batch = 1024;
+// Stacks that are given back at a time: some hundred microseconds, and their addresses fit on the caller's stack.
+constexpr std::size_t trim_batch = 256;
 
 constexpr std::size_t canary_words = 8;
 
@@ -77,6 +77,15 @@ bool read_canary(const stack_view& stack) noexcept {
     return true;
 }
 
+[[noreturn]] void end_by_overrun(stack_class which) noexcept {
+    std::fprintf(
+        stderr,
+        "fiber: a fiber's stack of %zu KiB, for which the system had no guard page, was overrun, and memory next "
+        "to it is damaged: give its task a larger spawn_options::stack_size\n",
+        promised_size(which) / 1024);
+    std::abort();
+}
+
 template <class T>
 void reserve_geometrically(std::vector<T>& v, std::size_t n) {
     if (v.capacity() < n) v.reserve(std::max(n, 2 * v.capacity()));
@@ -115,6 +124,7 @@ acquire_verdict stack_arena::try_acquire(stack_class which, stack_view& stack) n
         if (idle->empty()) continue;
         stack = view_of(idle->back(), which);
         idle->pop_back();
+        from.least_warm = std::min(from.least_warm, from.warm.size());
         ++in_use_;
         return acquire_verdict::acquired;
     }
@@ -196,6 +206,8 @@ void stack_arena::release(const stack_view& stack, stack_class which) noexcept {
 #if FIBER_ASAN
     __asan_unpoison_memory_region(stack.limit, stack.size());
 #endif
+    if (!canary_intact(stack, which)) [[unlikely]]
+        end_by_overrun(which);
     const std::lock_guard hold(mutex_);
     FIBER_ASSERT(in_use_ > 0 && view_of(stack.base, which).limit == stack.limit);
     --in_use_;
@@ -203,30 +215,54 @@ void stack_arena::release(const stack_view& stack, stack_class which) noexcept {
 }
 
 void stack_arena::trim(std::size_t keep) noexcept {
-    const std::unique_ptr<iovec[]> ranges(new (std::nothrow) iovec[trim_batch]);
-    const std::unique_ptr<std::byte*[]> bases(new (std::nothrow) std::byte*[trim_batch]);
-    if (ranges == nullptr || bases == nullptr) return;
+    std::unique_lock hold(mutex_);
+    for (std::size_t c = 0; c < shelves_.size(); ++c) {
+        const shelf& of = shelves_[c];
+        while (of.warm.size() > keep) give_back_coldest(static_cast<stack_class>(c), of.warm.size() - keep, hold);
+    }
+}
+
+bool stack_arena::has_spare(std::size_t keep) const noexcept {
+    const std::lock_guard hold(mutex_);
+    return std::any_of(shelves_.begin(), shelves_.end(), [keep](const shelf& each) { return each.warm.size() > keep; });
+}
+
+void stack_arena::begin_period() noexcept {
+    const std::lock_guard hold(mutex_);
+    for (shelf& each : shelves_) each.least_warm = each.warm.size();
+}
+
+bool stack_arena::trim_unused(std::size_t keep) noexcept {
+    std::unique_lock hold(mutex_);
     for (std::size_t c = 0; c < shelves_.size(); ++c) {
         shelf& of = shelves_[c];
-        for (;;) {
-            std::unique_lock hold(mutex_);
-            if (of.warm.size() <= keep) break;
-            const std::size_t count = std::min(trim_batch, of.warm.size() - keep);
-            const auto coldest = of.warm.begin(), end = coldest + static_cast<std::ptrdiff_t>(count);
-            std::copy(coldest, end, bases.get());
-            of.warm.erase(coldest, end);
-            of.being_trimmed += count;
-            hold.unlock();
-            for (std::size_t i = 0; i < count; ++i) {
-                const std::size_t usable = usable_of(static_cast<stack_class>(c));
-                ranges[i] = {end_of(bases[i]) - usable, usable};
-            }
-            give_back(ranges.get(), count);
-            hold.lock();
-            of.being_trimmed -= count;
-            of.cold.insert(of.cold.end(), bases.get(), bases.get() + count);
-        }
+        const std::size_t unused = std::min(of.least_warm, of.warm.size());
+        if (unused <= keep) continue;
+        of.least_warm = unused - give_back_coldest(static_cast<stack_class>(c), unused - keep, hold);
+        return true;
     }
+    return false;
+}
+
+// Those released longest ago, as many as fit into a batch; returns how many. Without the lock meanwhile.
+std::size_t stack_arena::give_back_coldest(stack_class which, std::size_t count,
+                                           std::unique_lock<std::mutex>& hold) noexcept {
+    std::array<std::byte*, trim_batch> bases;
+    std::array<iovec, trim_batch> ranges;
+    shelf& of = shelves_[which];
+    count = std::min(count, trim_batch);
+    const auto coldest = of.warm.begin(), end = coldest + static_cast<std::ptrdiff_t>(count);
+    std::copy(coldest, end, bases.begin());
+    of.warm.erase(coldest, end);
+    of.being_trimmed += count;
+    hold.unlock();
+    const std::size_t usable = usable_of(which);
+    for (std::size_t i = 0; i < count; ++i) ranges[i] = {end_of(bases[i]) - usable, usable};
+    give_back(ranges.data(), count);
+    hold.lock();
+    of.being_trimmed -= count;
+    of.cold.insert(of.cold.end(), bases.begin(), bases.begin() + static_cast<std::ptrdiff_t>(count));
+    return count;
 }
 
 bool stack_arena::canary_intact(const stack_view& stack, stack_class which) const noexcept {

@@ -63,11 +63,21 @@ class stack_arena {
     // The same without an exception; `stack` is set only when acquired.
     [[nodiscard]] acquire_verdict try_acquire(stack_class which, stack_view& stack) noexcept;
 
-    // Requires: acquired here with this class; nothing runs or is suspended on it.
+    // Requires: acquired here with this class; nothing runs or is suspended on it. One without a guard page that was
+    // overrun ends the program with a message: what lies next to it is damaged.
     void release(const stack_view& stack, stack_class which) noexcept;
 
     // Gives back the memory of idle stacks, all but the `keep` most recently released of each class.
     void trim(std::size_t keep) noexcept;
+
+    // For whoever trims now and then, a little at a time: what nobody needed for a whole period is not needed.
+    // Are there idle stacks beyond `keep` of some class, with memory?
+    bool has_spare(std::size_t keep) const noexcept;
+    // A period begins: later acquisitions are counted against what is idle now.
+    void begin_period() noexcept;
+    // Gives back the memory of some stacks, at most 256, that lay idle all through the period, but for `keep` of their
+    // class. Returns whether there may be more.
+    bool trim_unused(std::size_t keep) noexcept;
 
     // False when a stack without a guard page was overrun. True at once where all stacks have one.
     bool canary_intact(const stack_view& stack, stack_class which) const noexcept;
@@ -90,11 +100,13 @@ class stack_arena {
         std::vector<std::byte*> cold;   // bases of trimmed stacks
         std::size_t stacks = 0;         // mapped
         std::size_t being_trimmed = 0;  // in neither list meanwhile
+        std::size_t least_warm = 0;     // since the period began
     };
 
     acquire_verdict add_slab_locked(shelf& into, stack_class which) noexcept;
     stack_view hand_out_locked(slab& from, stack_class which) noexcept;
     void prepare_locked(slab& which_slab, stack_class which) noexcept;
+    std::size_t give_back_coldest(stack_class which, std::size_t count, std::unique_lock<std::mutex>& hold) noexcept;
     stack_guard guard_for_new_slab(std::size_t stacks) const noexcept;
 
     const stack_guard guard_;

@@ -9,6 +9,8 @@ namespace fiber::engine {
 
 namespace {
 
+constexpr std::size_t idle_stacks_kept = 1024;  // of each class
+constexpr nanos stack_period = 1'000'000'000;   // so long a stack must have been idle to lose its memory
 constexpr nanos nobody_sleeps = std::numeric_limits<nanos>::min();  // no deadline is earlier: nobody needs to be told
 
 }  // namespace
@@ -209,7 +211,7 @@ bool scheduler::sleep_as_keeper(worker_shared& self, bool& ready) noexcept {
         if (!options_.virtual_time) {
             // Announce first, look second: a timer armed meanwhile sees the announcement or is seen.
             keeper_deadline_.store(never, std::memory_order_seq_cst);
-            deadline = earliest_timer();
+            deadline = std::min(earliest_timer(), trim_stacks());
             keeper_deadline_.store(deadline, std::memory_order_seq_cst);
         } else if (idle_.waiting() == options_.workers) {
             ready = io_.active() && look_at_descriptors();
@@ -220,6 +222,18 @@ bool scheduler::sleep_as_keeper(worker_shared& self, bool& ready) noexcept {
         // After a kick there is an earlier timer, a first descriptor, or time to be moved.
         if (notified || ready || earliest_timer() <= now()) return notified;
     }
+}
+
+// The memory of stacks that nobody needed for a whole period goes back to the system, a batch at each call, so that the
+// keeper is never away for long. Returns when to come again; `never` once there is nothing more to do, for an idle
+// process must not wake up.
+nanos scheduler::trim_stacks() noexcept {
+    if (!stacks_.has_spare(idle_stacks_kept)) return never;
+    const nanos time = now();
+    if (time < stack_period_ends_) return stack_period_ends_;
+    if (stacks_.trim_unused(idle_stacks_kept)) return time;
+    stacks_.begin_period();
+    return stack_period_ends_ = time + stack_period;
 }
 
 // A worker that waits without a deadline takes the role over from one that has left it.

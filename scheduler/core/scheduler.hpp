@@ -112,6 +112,7 @@ class scheduler {
     bool sleep_virtually() noexcept;
     bool look_at_descriptors() noexcept;
     bool sleep_as_keeper(worker_shared& self, bool& ready) noexcept;
+    nanos trim_stacks() noexcept;
     bool sleep_until_notified(worker_shared& self, nanos deadline) noexcept;
     bool sleep_in_reactor(worker_shared& self, nanos deadline, bool& ready) noexcept;
 
@@ -133,6 +134,7 @@ class scheduler {
     // computes that.
     alignas(cache_line) std::atomic<worker_shared*> keeper_{nullptr};
     std::atomic<nanos> keeper_deadline_;
+    nanos stack_period_ends_ = 0;  // the keeper's
 };
 
 }  // namespace fiber::engine

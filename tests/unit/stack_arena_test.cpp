@@ -56,6 +56,17 @@ std::size_t resident_pages(const stack_view& stack) {
     return resident;
 }
 
+// Damages what lies below a stack, as an overrun does, until it is destroyed.
+struct overrun {
+    explicit overrun(const stack_view& stack) : at(stack.limit - 1), before(*at) { *at = ~before; }
+    ~overrun() { *at = before; }
+    overrun(const overrun&) = delete;
+    overrun& operator=(const overrun&) = delete;
+
+    std::byte* const at;
+    const std::byte before;
+};
+
 void touch(std::byte* at) { *const_cast<volatile std::byte*>(at) = std::byte{1}; }
 
 // Hands every stack back when a test ends, also by a failure.
@@ -191,10 +202,13 @@ TEST_CASE("stack arena: a canary tells that a stack without guard was overrun") 
     CHECK(arena.canary_intact(some.stacks[6], 0));
 
     SUBCASE("overrun") {
-        touch(stack.limit - 1);
+        const overrun damage(stack);
         CHECK(!arena.canary_intact(stack, 0));
         CHECK(arena.canary_intact(some.stacks[6], 0));
         CHECK(arena.canary_intact(some.stacks[8], 0));
+        const auto result = run_in_child([&] { arena.release(stack, 0); });
+        CHECK(result.killed_by(SIGABRT));
+        CHECK(result.error_output.find("stack of 16 KiB") != std::string::npos);
     }
     SUBCASE("trimmed and reused") {
         some.release_all();
@@ -220,7 +234,7 @@ TEST_CASE("stack arena: guards by protection stop short of the limit on mappings
         CHECK(run_in_child([&] { touch(many.stacks.front().limit - 1); }).killed_by(SIGSEGV));
         const stack_view last = many.stacks.back();
         CHECK(arena.canary_intact(last, 0));
-        touch(last.limit - 1);
+        const overrun damage(last);
         CHECK(!arena.canary_intact(last, 0));
     }
 }
@@ -246,6 +260,30 @@ TEST_CASE("stack arena: trimming gives back all but the most recently released")
     for (int i = 1; i < 3000; ++i) touch(some.take().base - 1);
     CHECK(arena.statistics().mapped_bytes == mapped);
     CHECK(arena.statistics().idle == 0);
+}
+
+TEST_CASE("stack arena: what nobody needed for a whole period is given back, a batch at a time") {
+    stack_arena arena;
+    loan some(arena, default_stack_class);
+    for (int i = 0; i < 1000; ++i) touch(some.take().base - 1);
+    const auto all = some.stacks;
+    CHECK_FALSE(arena.has_spare(0));
+    some.release_all();
+    CHECK(arena.has_spare(999));
+    CHECK_FALSE(arena.has_spare(1000));
+    CHECK_FALSE(arena.trim_unused(5));  // they were in use when the period began
+    arena.begin_period();
+    for (int i = 0; i < 300; ++i) some.take();
+    some.release_all();
+    for (int calls = 1; arena.trim_unused(5); ++calls) REQUIRE(calls <= 3);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        REQUIRE(resident_pages(all[i]) == (i + 305 >= all.size() ? 1u : 0u));
+    }
+    arena.begin_period();
+    while (arena.trim_unused(5)) {
+    }
+    CHECK_FALSE(arena.has_spare(5));
+    CHECK(arena.statistics().idle == 1000);
 }
 
 TEST_CASE("stack arena: a limit that was hit is named, and nothing is lost") {
