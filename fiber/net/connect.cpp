@@ -51,6 +51,18 @@ answer ask(const std::string& host, std::uint16_t port, int flags) {
     return got;
 }
 
+answer ask_elsewhere(const std::string& host, std::uint16_t port, const io::limit& within) {
+    future<answer> asked = run_in_executor([host, port] { return ask(host, port, AI_ADDRCONFIG); });
+    if (within.deadline() != engine::never) {
+        const std::chrono::nanoseconds left(within.deadline() - fiber::detail::current_time());
+        if (!asked.wait_for(left)) {
+            asked.cancel();  // if no thread has begun with it, none will
+            throw timeout_error("fiber: resolve " + host + ": timed out");
+        }
+    }
+    return asked.get();
+}
+
 [[noreturn]] void fail_to_resolve(const answer& got, const std::string& host) {
     const std::string what = "fiber: resolve " + host;
     if (got.error == EAI_SYSTEM) throw std::system_error(got.system_error, std::generic_category(), what);
@@ -118,11 +130,11 @@ const std::error_category& resolve_category() noexcept {
     return instance;
 }
 
-std::vector<endpoint> resolve(std::string_view host, std::uint16_t port) {
+std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, io::limit within) {
     const std::string name(host);
     this_fiber::check_cancelled();
     answer got = ask(name, port, AI_NUMERICHOST);
-    if (got.error == EAI_NONAME) got = to_thread([name, port] { return ask(name, port, AI_ADDRCONFIG); });
+    if (got.error == EAI_NONAME) got = ask_elsewhere(name, port, within);
     if (got.error != 0) fail_to_resolve(got, name);
     return std::move(got.found);
 }
@@ -149,7 +161,7 @@ stream connect(const endpoint& to, io::limit within, const socket_options& optio
 }
 
 stream connect(std::string_view host, std::uint16_t port, io::limit within, const socket_options& options) {
-    const std::vector<endpoint> all = alternate(resolve(host, port));
+    const std::vector<endpoint> all = alternate(resolve(host, port, within));
     return all.size() == 1 ? connect(all.front(), within, options) : race(all, within, options);
 }
 

@@ -1,6 +1,7 @@
 // Sockets over loopback, with peers that behave and peers that do not: streams, listeners, servers, names, datagrams.
 #include "fiber/net.hpp"
 
+#include <future>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -186,6 +187,26 @@ TEST_CASE("refused, unresolvable, nonsense: errors that say so") {
         const net::listener taken(loopback());
         CHECK(what_of([&] { net::listener again(taken.local()); }).find("bind to 127.0.0.1") != std::string::npos);
         CHECK(net::endpoint::ip("::1", 80).to_string() == "[::1]:80");
+    });
+}
+
+TEST_CASE("a name that is not resolved in time: the error names it") {
+    for_each_worker_count([](unsigned workers) {
+        fiber::run({.workers = workers, .offload_threads = 1}, [] {
+            std::promise<void> end;
+            auto blocked = fiber::run_in_executor([&] { end.get_future().wait(); });  // the one thread for look-ups
+            for (const bool only_resolve : {true, false}) {
+                try {
+                    only_resolve ? (void)net::resolve("localhost", 80, 5ms) : (void)net::connect("localhost", 80, 5ms);
+                    FAIL("it cannot have been resolved");
+                } catch (const fiber::timeout_error& late) {
+                    CHECK(std::string(late.what()).find("resolve localhost") != std::string::npos);
+                }
+            }
+            CHECK(net::resolve("127.0.0.1", 80, 5ms).size() == 1);  // nobody need be asked
+            end.set_value();
+            blocked.get();
+        });
     });
 }
 
