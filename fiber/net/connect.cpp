@@ -141,7 +141,7 @@ std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, io::lim
 
 stream connect(const endpoint& to, io::limit within, const socket_options& options) {
     this_fiber::check_cancelled();
-    io::descriptor socket(detail::make_socket(to.family(), SOCK_STREAM, options, to));
+    io::descriptor socket = detail::make_socket(to.family(), SOCK_STREAM, options, to);
     int error = begin_connect(socket.native_handle(), to);
     for (auto pause = 1ms; error == EAGAIN && to.family() == AF_UNIX; pause = std::min(pause * 2, 64ms)) {
         // The listener's backlog is full, and the kernel tells nobody when there is room again.

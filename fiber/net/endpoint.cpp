@@ -12,6 +12,7 @@
 
 #include "fiber/detail/io_call.hpp"
 #include "fiber/error.hpp"
+#include "fiber/io.hpp"
 
 namespace fiber::net {
 
@@ -116,10 +117,19 @@ endpoint name_of(int fd, int (*ask)(int, sockaddr*, socklen_t*) noexcept) noexce
 
 }  // namespace
 
-int make_socket(int family, int type, const socket_options& options, const endpoint& for_whom) {
+io::descriptor own(int fd) {
+    try {
+        return io::descriptor(fd);
+    } catch (...) {
+        ::close(fd);
+        throw;
+    }
+}
+
+io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom) {
     const int fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const int error = fd < 0 ? errno : apply(fd, family, type, options);
-    if (error == 0) return fd;
+    if (error == 0) return own(fd);
     if (fd >= 0) ::close(fd);
     fail(std::error_code(error, std::generic_category()), "make a socket for", for_whom);
 }

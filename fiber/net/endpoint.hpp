@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <system_error>
 
+namespace fiber::io {
+class descriptor;
+}
+
 namespace fiber::net {
 
 class endpoint {
@@ -49,7 +53,9 @@ struct socket_options {
 namespace detail {
 
 // The steps of making a socket, each of which throws std::system_error naming operation and endpoint.
-int make_socket(int family, int type, const socket_options& options, const endpoint& for_whom);
+// Closes it if it cannot be owned. Throws as io::descriptor's constructor.
+io::descriptor own(int fd);
+io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom);
 endpoint local_of(int fd) noexcept;
 endpoint peer_of(int fd) noexcept;
 [[noreturn]] void fail(const std::error_code& error, const char* operation, const endpoint& where);

@@ -27,6 +27,15 @@ bool concerns_one_connection(long outcome) noexcept {
     }
 }
 
+stream take_over(int fd, const endpoint& peer, std::error_code& error) {
+    try {
+        return stream(detail::own(fd), peer);
+    } catch (const std::bad_alloc&) {  // the peer sees its connection end
+        error = std::make_error_code(std::errc::not_enough_memory);
+        return {};
+    }
+}
+
 void switch_on(int fd, int level, int option) noexcept {
     constexpr int on = 1;
     (void)::setsockopt(fd, level, option, &on, sizeof on);  // fails if the peer has gone: the first read will say so
@@ -65,7 +74,7 @@ stream listener::accept(std::error_code& error, io::limit within) {
             const int fd = static_cast<int>(outcome);
             if (no_delay_) switch_on(fd, IPPROTO_TCP, TCP_NODELAY);
             if (keep_alive_) switch_on(fd, SOL_SOCKET, SO_KEEPALIVE);
-            return stream(io::descriptor(fd), endpoint::from_native(native, size));
+            return take_over(fd, endpoint::from_native(native, size), error);
         }
         if (concerns_one_connection(outcome)) continue;
         error = fiber::detail::error_of(outcome);

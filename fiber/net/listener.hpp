@@ -19,8 +19,8 @@ class listener {
         : listener(endpoint::ip(numeric, port), options) {}
 
     // Parks until somebody connects. A connection that was reset meanwhile is passed over. Cancellation point.
-    // Throws std::system_error (errc::closed after close(); EMFILE, ENFILE, ENOBUFS, ENOMEM when something has run out:
-    // the connection waits on, try again later), timeout_error.
+    // Throws std::system_error (errc::closed after close(); EMFILE, ENFILE, ENOBUFS when something has run out: the
+    // connection waits on, try again later; ENOMEM: it may have been closed), timeout_error.
     stream accept(io::limit within = {});
     stream accept(std::error_code& error, io::limit within = {});
 

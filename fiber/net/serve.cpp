@@ -16,9 +16,13 @@ void server_state::wait_for_room() {
     changed_.wait(guard, [this] { return handlers_.size() < options_.max_connections; });
 }
 
-server_state::place server_state::enter() {
+std::optional<server_state::place> server_state::enter() noexcept {
     const std::lock_guard guard(lock_);
-    return handlers_.emplace(handlers_.end());
+    try {
+        return handlers_.emplace(handlers_.end());
+    } catch (const std::bad_alloc&) {
+        return std::nullopt;
+    }
 }
 
 void server_state::store(place where, task<void> handle) noexcept {

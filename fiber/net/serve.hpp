@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <list>
 #include <memory>
+#include <new>
+#include <optional>
 #include <utility>
 
 #include "fiber/condition_variable.hpp"
@@ -37,7 +39,7 @@ class server_state {
         bool ended = false;  // before the handle could be stored
     };
     using place = std::list<entry>::iterator;
-    [[nodiscard]] place enter();
+    [[nodiscard]] std::optional<place> enter() noexcept;  // nullopt: no memory
     void store(place where, task<void> handle) noexcept;
     void leave(place where) noexcept;
     void give_up(place where) noexcept;  // its task could not be spawned; leave() has been called
@@ -77,7 +79,8 @@ stream accept_patiently(listener& from, std::error_code& error);
 // or the caller is cancelled (throws `cancelled`). Either way it stops accepting first, waits until the handlers have
 // ended, for options.grace at most, cancels those that are left, and waits for their clean-up. The connection is closed
 // when the handler's stream ends. What a handler throws is reported like an exception that nobody retrieved, and ends
-// nothing else. Too many connections wait in the kernel's backlog; so do all while descriptors or memory have run out.
+// nothing else. Too many connections wait in the kernel's backlog; so do all while descriptors have run out. One for
+// which there is no memory is closed, and the server goes on.
 // On a fiber. Cancellation point. Throws std::system_error if the listener fails for good.
 template <class Handler>
 void serve(listener& from, Handler handler, const serve_options& options = {}) {
@@ -93,15 +96,18 @@ void serve(listener& from, Handler handler, const serve_options& options = {}) {
         if (error == io::errc::closed) return;
         if (error) throw std::system_error(error, "fiber: serve");
         const auto where = state.enter();
+        if (!where) continue;
         try {
-            state.store(where, spawn({.name = "connection", .stack_size = options.stack_size},
-                                     [&handler, here = detail::server_place(state, where),
-                                      connection = std::move(connection)]() mutable {
-                                         stream mine = std::move(connection);
-                                         handler(std::move(mine));
-                                     }));
+            state.store(*where, spawn({.name = "connection", .stack_size = options.stack_size},
+                                      [&handler, here = detail::server_place(state, *where),
+                                       connection = std::move(connection)]() mutable {
+                                          stream mine = std::move(connection);
+                                          handler(std::move(mine));
+                                      }));
+        } catch (const std::bad_alloc&) {
+            state.give_up(*where);
         } catch (...) {
-            state.give_up(where);
+            state.give_up(*where);
             throw;
         }
     }

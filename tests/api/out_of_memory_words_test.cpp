@@ -121,6 +121,25 @@ int context() {
     return sum == 1 + 0 + 1 + 4 + 2;
 }
 
+// A connection for which there is no memory is closed; whoever waits for its answer is told, and the server goes on.
+int sockets() {
+    namespace net = fiber::net;
+    net::listener door("127.0.0.1", 0);
+    auto serving = fiber::spawn([&] {
+        const auto echo = [](net::stream peer) { peer.write_all(peer.read_until("\n")); };
+        net::serve(door, echo, {.grace = 0ms});
+    });
+    const auto ask = [&] {
+        net::stream client = net::connect("127.0.0.1", door.port());
+        client.write_all("question\n");
+        return client.read_until("\n", 100, 10s);
+    };
+    const bool right = fiber::spawn(ask).get() == "question\n";
+    door.close();
+    serving.get();
+    return right ? 1 : 0;
+}
+
 template <class Program>
 void fail_everywhere(Program program) {
     for_each_worker_count([program](unsigned workers) {
@@ -140,6 +159,9 @@ TEST_CASE("what runs out in wait, as_completed, stop tokens and later calls ends
 }
 TEST_CASE("what runs out in locks, channels and queues ends in an error, and nothing is left") {
     fail_everywhere(locks_and_channels);
+}
+TEST_CASE("what runs out in a server and its client ends in an error, and nothing is left") {
+    fail_everywhere(sockets);
 }
 TEST_CASE("what runs out in context variables and locals ends in an error, and nothing is left") {
     fail_everywhere(context);
