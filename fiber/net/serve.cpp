@@ -10,6 +10,18 @@ namespace fiber::net::detail {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+void cancel(task<void>& handler) noexcept {
+    try {
+        handler.cancel("the server stops");
+    } catch (const std::bad_alloc&) {
+        handler.cancel();  // the message is a comfort
+    }
+}
+
+}  // namespace
+
 void server_state::wait_for_room() {
     if (options_.max_connections == 0) return;
     std::unique_lock guard(lock_);
@@ -56,7 +68,7 @@ void server_state::finish() noexcept {
         const auto all_gone = [this] { return handlers_.empty(); };
         if (changed_.wait_for(guard, options_.grace, all_gone)) return;
         for (entry& each : handlers_) {
-            if (each.handle.valid()) each.handle.cancel("the server stops");
+            if (each.handle.valid()) cancel(each.handle);
         }
         changed_.wait(guard, all_gone);
     });
