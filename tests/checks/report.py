@@ -1,7 +1,7 @@
 """What all checks share: a list of named cases, printed when they fail, and counted by tests/run.
 
-With FIBER_TEST_RESULTS=file each case appends the line "pass|fail <seconds> <name>" (tab-separated) to that file, as the
-test executables do.
+With FIBER_TEST_RESULTS=file each case appends the line "pass|fail|skip <seconds> <name>" (tab-separated) to that file, as
+the test executables do.
 """
 
 import json
@@ -19,6 +19,7 @@ class Report:
     def __init__(self):
         self.failed = 0
         self.passed = 0
+        self.skipped = 0
 
     def add(self, name, problems, seconds=0.0):
         """One case. `problems` is a list of messages, or one message; empty means it passed."""
@@ -30,15 +31,25 @@ class Report:
                 print("  " + problem.rstrip().replace("\n", "\n  "))
         else:
             self.passed += 1
+        self.write("fail" if problems else "pass", seconds, name)
+
+    def skip(self, name, reason):
+        """One case that cannot be tried on this machine. Neither passed nor failed; tests/run shows it at its end."""
+        self.skipped += 1
+        print(f"SKIPPED: {name}: {reason}")
+        self.write("skip", 0.0, f"{name}: {reason}")
+
+    @staticmethod
+    def write(verdict, seconds, name):
         path = os.environ.get("FIBER_TEST_RESULTS")
         if path:
             with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{'fail' if problems else 'pass'}\t{seconds:.3f}\t{name}\n")
+                file.write(f"{verdict}\t{seconds:.3f}\t{name}\n")
 
     def finish(self):
         """Prints the sum and ends the program. No case at all is a failure."""
-        print(f"{self.passed} passed, {self.failed} failed")
-        sys.exit(1 if self.failed or not self.passed else 0)
+        print(f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} SKIPPED" if self.skipped else ""))
+        sys.exit(1 if self.failed or not self.passed + self.skipped else 0)
 
 
 def run(command, **options):

@@ -1,0 +1,321 @@
+"""What the checks of the example programs share: servers that are started and surely stopped, raw peers, and cases.
+
+    def talks(build):
+        with Server([program(build, "chat_server"), "--port", "0"]) as server, Peer(server.port) as peer:
+            expect(peer.line(), "* nickname?", "the greeting")
+
+    if __name__ == "__main__":
+        main("chat server", {"talks": talks})
+
+A case is a function of the build directory. It fails by an exception, and is skipped, visibly, by Unavailable: what it
+needs is not on this machine. Each server runs in a process group and a temporary directory of its own. Both go when its
+`with` ends, also when the check is told to end (SIGTERM); if the check is killed the kernel kills the servers, and the
+next check sweeps their directories.
+"""
+
+import ctypes
+import glob
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from report import Report
+
+PREFIX = "fiber-example-"
+PATIENCE = 30  # seconds for whatever must happen; a busy machine is slow
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Unavailable(Exception):
+    """What a case needs is not here. The text says what, and how to get it."""
+
+
+# --- what is here ---
+
+def program(build, name):
+    """The path of an example, which the build made, unless it could not."""
+    path = os.path.join(os.path.abspath(build), "docs", name)
+    if not os.path.exists(path):
+        raise Unavailable(f"the build has left out docs/{name}; its configuration (meson setup) says why")
+    return path
+
+
+def tool(name, package, *places):
+    """The path of a program of the system. `places` are patterns of where else it may be."""
+    found = shutil.which(name)
+    for place in places:
+        found = found or next(iter(sorted(glob.glob(place), reverse=True)), None)
+    if not found:
+        raise Unavailable(f"{name} is not installed (Debian: apt-get install {package})")
+    return found
+
+
+def free_port():
+    """A port that nobody listens on now. For servers that cannot say which one they took."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# --- directories ---
+
+def sweep():
+    """Removes what earlier checks have left that were killed."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), PREFIX + "*")):
+        owner = re.fullmatch(re.escape(PREFIX) + r"(\d+)-.*", os.path.basename(path))
+        if owner and not os.path.exists(f"/proc/{owner[1]}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class Directory:
+    """A temporary directory: `with Directory() as path`. `user`: whom it belongs to, if not to this process's user."""
+
+    def __init__(self, user=None):
+        self.path = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+        if user:
+            entry = pwd.getpwnam(user)
+            os.chown(self.path, entry.pw_uid, entry.pw_gid)
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+# --- processes ---
+
+def end_with(parent):
+    """For the child, before it becomes the program: a group of its own, which ends when the check ends."""
+    def prepare():
+        pr_set_pdeathsig = 1
+        LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    return prepare
+
+
+def user_options(user):
+    """Options of subprocess for running as `user`; none if that is who we are, Unavailable if we may not."""
+    if not user or pwd.getpwuid(os.geteuid()).pw_name == user:
+        return {}
+    if os.geteuid() != 0:
+        raise Unavailable(f"only root may start a program as user {user}")
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+class Server:
+    """A program that runs meanwhile. `ready`: a pattern of what it prints when it can be used; if that has a group, it
+    is the port. None: once something listens on `port`. The program's standard input is a pipe if `stdin` is set."""
+
+    def __init__(self, command, ready=r"listening on .*:(\d+)", port=None, user=None, env=None, stdin=False, cwd=None):
+        self.command, self.ready, self.port = command, ready, port
+        self.directory = Directory(user)
+        self.log = os.path.join(self.directory.path, "output")
+        options = user_options(user)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                cwd=cwd or self.directory.path, env={**os.environ, **(env or {})}, start_new_session=True,
+                preexec_fn=end_with(os.getpid()), **options)
+
+    def __enter__(self):
+        try:
+            self.await_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def await_ready(self):
+        if self.ready is not None:
+            found = self.await_output(self.ready)
+            if found.groups():
+                self.port = int(found[1])
+            return
+        until(lambda: self.listens() or self.process.poll() is not None, f"{self.command[0]} listens on {self.port}")
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.command} ended with status {self.process.returncode}:\n{self.output()}")
+
+    def listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def output(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def await_output(self, pattern):
+        """Waits until what it has printed matches; returns the match."""
+        def look():
+            return re.search(pattern, self.output()) or self.process.poll() is not None
+        until(look, f"{self.command[0]} prints {pattern!r}")
+        found = re.search(pattern, self.output())
+        if not found:
+            raise AssertionError(f"{self.command} ended with status {self.process.returncode} and never printed "
+                                 f"{pattern!r}:\n{self.output()}")
+        return found
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, timeout=PATIENCE):
+        """Its exit status, once it has ended by itself or by a signal that was sent."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.command} has not ended after {timeout} s:\n{self.output()}") from None
+
+    def memory(self):
+        """Bytes of it that are in memory."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def stop(self):
+        """Ends it, with all that it has started, and removes its directory. Again: nothing."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its session has its number
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.directory.__exit__()
+
+
+def call(command, stdin="", timeout=PATIENCE, **options):
+    """Runs a program to its end: (exit status, standard output, standard error)."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout,
+                          check=False, preexec_fn=end_with(os.getpid()), **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+# --- peers ---
+
+class Peer:
+    """A plain blocking socket, for what well-behaved clients do not do."""
+
+    def __init__(self, port, receive_buffer=None):
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(("127.0.0.1", port))
+        self.rest = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data.encode() if isinstance(data, str) else data)
+
+    def end(self):
+        """Sends the end; reading goes on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Closes without a farewell: the other side gets ECONNRESET."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.close()
+
+    def receive_until(self, delimiter):
+        while delimiter not in self.rest:
+            more = self.socket.recv(65536)
+            if not more:
+                raise AssertionError(f"the connection ended behind {self.rest!r}")
+            self.rest += more
+        found, self.rest = self.rest.split(delimiter, 1)
+        return found
+
+    def receive_exactly(self, count):
+        while len(self.rest) < count:
+            more = self.socket.recv(65536)
+            if not more:
+                raise AssertionError(f"the connection ended behind {self.rest!r}")
+            self.rest += more
+        found, self.rest = self.rest[:count], self.rest[count:]
+        return found
+
+    def line(self):
+        return self.receive_until(b"\n").rstrip(b"\r").decode()
+
+    def all(self):
+        """Everything until the end of the connection, a reset included."""
+        try:
+            while more := self.socket.recv(65536):
+                self.rest += more
+        except ConnectionResetError:
+            pass
+        found, self.rest = self.rest, b""
+        return found
+
+
+# --- cases ---
+
+def expect(actual, wanted, what):
+    if actual != wanted:
+        raise AssertionError(f"{what}: expected {wanted!r}, got {actual!r}")
+
+
+def expect_in(part, whole, what):
+    if part not in whole:
+        raise AssertionError(f"{what}: {part!r} is not in {whole!r}")
+
+
+def until(condition, what, timeout=PATIENCE):
+    """Waits until condition() is true."""
+    limit = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > limit:
+            raise AssertionError(f"not after {timeout} s: {what}")
+        time.sleep(0.01)
+
+
+def run_case(report, title, name, case, build):
+    start = time.monotonic()
+    try:
+        case(build)
+        problem = ""
+    except Unavailable as reason:
+        report.skip(f"{title}: {name}", str(reason))
+        return
+    except Exception:  # whatever it is, the next case is run
+        problem = traceback.format_exc()
+    report.add(f"{title}: {name}", problem, time.monotonic() - start)
+
+
+def main(title, cases):
+    """Runs the cases with the build directory of the command line; behind that, names of cases select."""
+    if len(sys.argv) < 2:
+        sys.exit(f"usage: {sys.argv[0]} BUILD_DIRECTORY [CASE...]")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # unwinds, and so stops the servers
+    sweep()
+    report = Report()
+    for name, case in cases.items():
+        if len(sys.argv) == 2 or name in sys.argv[2:]:
+            run_case(report, title, name, case, sys.argv[1])
+    report.finish()
