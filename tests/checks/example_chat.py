@@ -45,7 +45,7 @@ def many(build):
             peer.reset() if peer.socket.fileno() % 2 else peer.socket.close()
         peers[0].send("/who\n")
         until(lambda: (peers[0].send("/who\n"), peers[0].line())[1] == "* here: n0", "all others have left")
-        until(lambda: server.descriptors() < 20, "their descriptors are given back")
+        until(lambda: server.connections() == 1, "their connections are gone")
         peers[0].socket.close()
 
 

@@ -183,8 +183,15 @@ class Server:
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def connections(self):
+        """How many it holds, if it has one listener and no other sockets."""
+        sockets = 0
+        for descriptor in os.scandir(f"/proc/{self.process.pid}/fd"):
+            try:
+                sockets += os.readlink(descriptor.path).startswith("socket:")
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return sockets - 1
 
     def stop(self):
         """Ends it, with all that it has started, and removes its directory. Again: nothing."""
