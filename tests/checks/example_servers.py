@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -223,13 +224,14 @@ def call(command, stdin="", timeout=PATIENCE, **options):
 class Peer:
     """A plain blocking socket, for what well-behaved clients do not do."""
 
-    def __init__(self, port, receive_buffer=None):
-        self.socket = socket.socket()
+    def __init__(self, port=None, receive_buffer=None, accepted=None):
+        self.socket = accepted or socket.socket()
+        self.rest = b""
+        self.socket.settimeout(PATIENCE)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(("127.0.0.1", port))
-        self.rest = b""
+        if not accepted:
+            self.socket.connect(("127.0.0.1", port))
 
     def __enter__(self):
         return self
@@ -279,6 +281,40 @@ class Peer:
             pass
         found, self.rest = self.rest, b""
         return found
+
+
+class Fake:
+    """A server that misbehaves: for each connection `act(peer)`, on a thread of its own; then the connection is closed.
+    An OSError in it ends it: the other side has gone. `connections`: how many there were."""
+
+    def __init__(self, act):
+        self.act, self.connections = act, 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)  # wakes the accept
+        self.listener.close()
+
+    def accept(self):
+        try:
+            while True:
+                peer = Peer(accepted=self.listener.accept()[0])
+                self.connections += 1
+                threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+        except OSError:
+            pass
+
+    def serve(self, peer):
+        with peer:
+            try:
+                self.act(peer)
+            except (OSError, AssertionError):
+                pass
 
 
 # --- cases ---
