@@ -29,6 +29,7 @@
 #include "fiber/semaphore.hpp"
 #include "fiber/shared_mutex.hpp"
 #include "fiber/shield.hpp"
+#include "fiber/signals.hpp"
 #include "fiber/sleep.hpp"
 #include "fiber/stop_token.hpp"
 #include "fiber/task.hpp"

@@ -88,6 +88,15 @@ descriptor::descriptor(int fd) {
     source_ = new io_source(fd, io_source::ownership::owned);
 }
 
+descriptor detail::own(int fd) {
+    try {
+        return descriptor(fd);
+    } catch (...) {
+        ::close(fd);
+        throw;
+    }
+}
+
 void descriptor::destroy() noexcept {
     (void)engine::close_and_wake(*source_);
     delete std::exchange(source_, nullptr);

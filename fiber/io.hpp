@@ -164,5 +164,12 @@ class descriptor {
     engine::io_source* source_ = nullptr;
 };
 
+namespace detail {
+
+// As descriptor's constructor, but closes the number if it throws.
+descriptor own(int fd);
+
+}  // namespace detail
+
 }  // namespace io
 }  // namespace fiber

@@ -117,19 +117,10 @@ endpoint name_of(int fd, int (*ask)(int, sockaddr*, socklen_t*) noexcept) noexce
 
 }  // namespace
 
-io::descriptor own(int fd) {
-    try {
-        return io::descriptor(fd);
-    } catch (...) {
-        ::close(fd);
-        throw;
-    }
-}
-
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom) {
     const int fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const int error = fd < 0 ? errno : apply(fd, family, type, options);
-    if (error == 0) return own(fd);
+    if (error == 0) return io::detail::own(fd);
     if (fd >= 0) ::close(fd);
     fail(std::error_code(error, std::generic_category()), "make a socket for", for_whom);
 }

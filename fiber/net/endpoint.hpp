@@ -53,8 +53,6 @@ struct socket_options {
 namespace detail {
 
 // The steps of making a socket, each of which throws std::system_error naming operation and endpoint.
-// Closes it if it cannot be owned. Throws as io::descriptor's constructor.
-io::descriptor own(int fd);
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom);
 endpoint local_of(int fd) noexcept;
 endpoint peer_of(int fd) noexcept;

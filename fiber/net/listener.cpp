@@ -29,7 +29,7 @@ bool concerns_one_connection(long outcome) noexcept {
 
 stream take_over(int fd, const endpoint& peer, std::error_code& error) {
     try {
-        return stream(detail::own(fd), peer);
+        return stream(io::detail::own(fd), peer);
     } catch (const std::bad_alloc&) {  // the peer sees its connection end
         error = std::make_error_code(std::errc::not_enough_memory);
         return {};
