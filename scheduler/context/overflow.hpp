@@ -4,8 +4,8 @@
 //
 // Thread safety: install_overflow_handler() may be called by any thread, any number of times; the first call counts.
 // The handler needs a stack of its own, since the fiber's is used up: one alternate_signal_stack per worker thread.
-// Signal handlers are the process's: this is the library's one piece of global mutable state besides the current
-// worker. Not under ASan and TSan: they have handlers of their own, with better reports.
+// Signal handlers are the process's: these, and those of fiber::signals, are the library's only global mutable state
+// besides the current worker. Not under ASan and TSan: they have handlers of their own, with better reports.
 #pragma once
 
 #include <cstddef>
