@@ -22,6 +22,7 @@
 #include "fiber/offload.hpp"
 #include "fiber/once.hpp"
 #include "fiber/outcome.hpp"
+#include "fiber/pipe.hpp"
 #include "fiber/queue.hpp"
 #include "fiber/recursive_mutex.hpp"
 #include "fiber/run.hpp"

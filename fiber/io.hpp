@@ -39,6 +39,9 @@ class limit {
     engine::nanos deadline_ = engine::never;
 };
 
+// What reads up to the end take at most, unless they are told otherwise.
+inline constexpr std::size_t default_most = 64 * 1024 * 1024;
+
 // Where to read to, and what to write: anything contiguous and trivially copyable, or a pointer and a size in bytes.
 struct mutable_bytes {
     void* data = nullptr;

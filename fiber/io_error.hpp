@@ -2,7 +2,9 @@
 // values: any thread.
 #pragma once
 
+#include <string>
 #include <system_error>
+#include <utility>
 
 namespace fiber::io {
 
@@ -13,6 +15,24 @@ enum class errc {
 };
 const std::error_category& category() noexcept;
 inline std::error_code make_error_code(errc code) noexcept { return {static_cast<int>(code), category()}; }
+
+// The stream ended in the middle of what was asked for. asyncio's IncompleteReadError.
+class incomplete_read : public std::system_error {
+ public:
+    incomplete_read(const std::string& what, std::string partial)
+        : std::system_error(make_error_code(errc::end_of_stream), what), partial_(std::move(partial)) {}
+    const std::string& partial() const noexcept { return partial_; }  // what did come
+
+ private:
+    std::string partial_;
+};
+
+// More came than the limit allows, or no delimiter within it. What the operation has not returned stays in the stream,
+// and can be read. asyncio's LimitOverrunError.
+class limit_overrun : public std::system_error {
+ public:
+    explicit limit_overrun(const std::string& what) : std::system_error(make_error_code(errc::limit_overrun), what) {}
+};
 
 }  // namespace fiber::io
 

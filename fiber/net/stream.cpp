@@ -1,13 +1,12 @@
 #include "fiber/net/stream.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/uio.h>
 
+#include "fiber/detail/buffered_reads.hpp"
 #include "fiber/detail/io_call.hpp"
-#include "fiber/error.hpp"
 
 namespace fiber::net {
 
@@ -15,8 +14,7 @@ using engine::io_direction;
 
 namespace {
 
-constexpr std::size_t small_buffer = 4096;  // kept while a connection is idle; a larger one is given back
-constexpr std::size_t most_pieces = 64;     // of one system call
+constexpr std::size_t most_pieces = 64;  // of one system call
 
 std::size_t settled(long outcome, std::error_code& error) noexcept {
     error.clear();
@@ -37,19 +35,20 @@ void stream::fail(const std::error_code& error, const char* operation) const { d
 
 // --- reading ---
 
+namespace {
+
+auto reads(engine::io_source* source, fiber::detail::read_buffer& buffer, std::error_code& error,
+           const io::limit& within) noexcept {
+    const auto receive = [](int fd, void* into, std::size_t size) noexcept {
+        return fiber::detail::receive_now(fd, into, size, 0);
+    };
+    return fiber::detail::buffered_reads<decltype(receive)>{source, buffer, within.deadline(), error, receive};
+}
+
+}  // namespace
+
 std::size_t stream::read_some(io::mutable_bytes into, std::error_code& error, io::limit within) {
-    error.clear();
-    if (const std::size_t there = std::min(buffered(), into.size)) {
-        std::memcpy(into.data, buffer_.get() + begin_, there);
-        consume(there);
-        return there;
-    }
-    if (source() == nullptr) return settled(fiber::detail::was_closed, error);
-    if (into.size == 0) return 0;
-    return settled(
-        fiber::detail::perform_read(*source(), into.size, within.deadline(),
-                                    [&](int fd) { return fiber::detail::receive_now(fd, into.data, into.size, 0); }),
-        error);
+    return reads(source(), buffer_, error, within).some(into);
 }
 
 std::size_t stream::read_some(io::mutable_bytes into, io::limit within) {
@@ -59,79 +58,14 @@ std::size_t stream::read_some(io::mutable_bytes into, io::limit within) {
     return count;
 }
 
-// Reads once, behind what is there; makes room for `wanted` bytes in all. false: the end, or `error`.
-bool stream::fill(std::size_t wanted, std::error_code& error, const io::limit& within) {
-    error.clear();
-    if (capacity_ - begin_ < wanted) {
-        const std::size_t needed = std::max(wanted, small_buffer);
-        if (capacity_ < needed) {
-            std::unique_ptr<char[]> larger(new char[needed]);
-            if (end_ != begin_) std::memcpy(larger.get(), buffer_.get() + begin_, buffered());
-            buffer_ = std::move(larger);
-            capacity_ = needed;
-        } else {
-            std::memmove(buffer_.get(), buffer_.get() + begin_, buffered());
-        }
-        end_ -= begin_;
-        begin_ = 0;
-    }
-    if (source() == nullptr) {
-        error = io::errc::closed;
-        return false;
-    }
-    const std::size_t room = capacity_ - end_;
-    const long outcome = fiber::detail::perform_read(*source(), room, within.deadline(), [&](int fd) {
-        return fiber::detail::receive_now(fd, buffer_.get() + end_, room, 0);
-    });
-    end_ += settled(outcome, error);
-    return outcome > 0;
-}
-
-void stream::consume(std::size_t count) noexcept {
-    begin_ += count;
-    if (begin_ != end_) return;
-    begin_ = end_ = 0;
-    if (capacity_ > small_buffer) {
-        buffer_.reset();
-        capacity_ = 0;
-    }
-}
-
 std::size_t stream::read_exactly(io::mutable_bytes into, std::error_code& error, io::limit within) {
-    error.clear();
-    std::size_t done = 0;
-    auto* to = static_cast<char*>(into.data);
-    // What fits into the buffer is taken out of it only when all is there: nothing is lost if the time is up.
-    while (into.size <= small_buffer && buffered() < into.size) {
-        if (fill(into.size, error, within)) continue;
-        if (error) return 0;
-        error = io::errc::end_of_stream;
-        done = buffered();
-        if (done != 0) std::memcpy(to, buffer_.get() + begin_, done);
-        consume(done);
-        return done;
-    }
-    while (done < into.size) {
-        const std::size_t count = read_some(io::mutable_bytes(to + done, into.size - done), error, within);
-        if (error) return done;
-        if (count == 0) {
-            error = io::errc::end_of_stream;
-            return done;
-        }
-        done += count;
-    }
-    return done;
+    return reads(source(), buffer_, error, within).exactly(into);
 }
 
 void stream::read_exactly(io::mutable_bytes into, io::limit within) {
     std::error_code error;
     const std::size_t done = read_exactly(into, error, within);
-    if (error == io::errc::end_of_stream) {
-        throw incomplete_read("fiber: read " + std::to_string(into.size) + " bytes from " + peer_.to_string() + ": " +
-                                  std::to_string(done) + " came",
-                              std::string(static_cast<const char*>(into.data), done));
-    }
-    if (error) fail(error, "read from");
+    if (error) fiber::detail::throw_exactly_failure(error, peer_.to_string(), into, done);
 }
 
 std::string stream::read_exactly(std::size_t size, io::limit within) {
@@ -142,52 +76,31 @@ std::string stream::read_exactly(std::size_t size, io::limit within) {
 
 void stream::read_until(std::string& into, std::string_view delimiter, std::size_t most, std::error_code& error,
                         io::limit within) {
-    if (delimiter.empty()) throw invalid_option("fiber: stream::read_until(): the delimiter is empty");
-    into.clear();
-    error.clear();
-    std::size_t looked_at = 0;
-    for (;;) {
-        const std::string_view there(buffer_.get() + begin_, buffered());
-        const std::size_t at = there.substr(0, most).find(delimiter, looked_at);
-        if (at != std::string_view::npos) {
-            into.assign(there.substr(0, at + delimiter.size()));
-            return consume(at + delimiter.size());
-        }
-        if (there.size() >= most) {
-            error = io::errc::limit_overrun;
-            return;
-        }
-        looked_at = there.size() >= delimiter.size() ? there.size() - delimiter.size() + 1 : 0;
-        const std::size_t size = there.size();
-        const std::size_t more = size < capacity_ ? size + 1 : std::max(size + 1, std::min(size * 2, most));
-        if (fill(more, error, within)) continue;
-        if (!error) {
-            error = io::errc::end_of_stream;
-            into.assign(buffer_.get() + begin_, buffered());
-            consume(buffered());
-        }
-        return;
-    }
+    reads(source(), buffer_, error, within).until(into, delimiter, most);
 }
 
 void stream::read_until(std::string& into, std::string_view delimiter, std::size_t most, io::limit within) {
     std::error_code error;
     read_until(into, delimiter, most, error, within);
-    if (!error) return;
-    if (error == io::errc::end_of_stream) {
-        throw incomplete_read("fiber: read until a delimiter from " + peer_.to_string(), into);
-    }
-    if (error == io::errc::limit_overrun) {
-        throw limit_overrun("fiber: read until a delimiter from " + peer_.to_string() + ", at most " +
-                            std::to_string(most) + " bytes");
-    }
-    fail(error, "read from");
+    if (error) fiber::detail::throw_until_failure(error, peer_.to_string(), into, most);
 }
 
 std::string stream::read_until(std::string_view delimiter, std::size_t most, io::limit within) {
     std::string line;
     read_until(line, delimiter, most, within);
     return line;
+}
+
+void stream::read_all(std::string& into, std::size_t most, std::error_code& error, io::limit within) {
+    reads(source(), buffer_, error, within).all(into, most);
+}
+
+std::string stream::read_all(std::size_t most, io::limit within) {
+    std::string all;
+    std::error_code error;
+    read_all(all, most, error, within);
+    if (error) fiber::detail::throw_all_failure(error, peer_.to_string(), most);
+    return all;
 }
 
 // --- writing ---

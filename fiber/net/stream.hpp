@@ -8,31 +8,17 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 
+#include "fiber/detail/read_buffer.hpp"
 #include "fiber/io.hpp"
 #include "fiber/net/endpoint.hpp"
 
 namespace fiber::net {
 
-// The stream ended in the middle of what was asked for. asyncio's IncompleteReadError.
-class incomplete_read : public std::system_error {
- public:
-    incomplete_read(const std::string& what, std::string partial)
-        : std::system_error(io::errc::end_of_stream, what), partial_(std::move(partial)) {}
-    const std::string& partial() const noexcept { return partial_; }  // what did come
-
- private:
-    std::string partial_;
-};
-
-// No delimiter within the limit. What was read stays in the stream, and can be read. asyncio's LimitOverrunError.
-class limit_overrun : public std::system_error {
- public:
-    explicit limit_overrun(const std::string& what) : std::system_error(io::errc::limit_overrun, what) {}
-};
+using io::incomplete_read;
+using io::limit_overrun;
 
 class stream {
  public:
@@ -73,8 +59,13 @@ class stream {
     void read_until(std::string& into, std::string_view delimiter, std::size_t most, std::error_code& error,
                     io::limit within = {});
 
+    // Appends everything up to the end. More than `most` bytes: limit_overrun, and the rest stays in the stream.
+    // Whatever happens, `into` has what came.
+    void read_all(std::string& into, std::size_t most, std::error_code& error, io::limit within = {});
+    std::string read_all(std::size_t most = io::default_most, io::limit within = {});
+
     // What has been read from the socket and not yet from the stream.
-    std::size_t buffered() const noexcept { return end_ - begin_; }
+    std::size_t buffered() const noexcept { return buffer_.size(); }
 
     // At least one byte, at most all. Never SIGPIPE.
     std::size_t write_some(io::const_bytes from, io::limit within = {});
@@ -100,17 +91,12 @@ class stream {
 
  private:
     engine::io_source* source() const noexcept { return socket_.source(); }
-    bool fill(std::size_t wanted, std::error_code& error, const io::limit& within);
-    void consume(std::size_t count) noexcept;
     void set(int level, int option, bool on);
     [[noreturn]] void fail(const std::error_code& error, const char* operation) const;
 
     io::descriptor socket_;
     endpoint peer_;
-    std::unique_ptr<char[]> buffer_;  // the reader's; none until a delimiter or a count is looked for
-    std::size_t capacity_ = 0;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
+    fiber::detail::read_buffer buffer_;  // the reader's
 };
 
 }  // namespace fiber::net

@@ -1,0 +1,135 @@
+// Reads of a byte stream through a read_buffer: sockets and pipes read alike, but for the system call.
+// Not for users: only .cpp files include it. One fiber or thread at a time.
+//
+// All are cancellation points and report into `error`, which is clear when they succeed. `Receive`: (fd, memory, size)
+// -> count, 0 at the end, or -errno.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "fiber/detail/io_call.hpp"
+#include "fiber/detail/read_buffer.hpp"
+#include "fiber/error.hpp"
+#include "fiber/io.hpp"
+
+namespace fiber::detail {
+
+template <class Receive>
+struct buffered_reads {
+    engine::io_source* source;  // nullptr: errc::closed
+    read_buffer& buffer;
+    engine::nanos deadline;
+    std::error_code& error;
+    Receive receive;
+
+    // At least one byte, at most all that fit; 0: the end, an error, or nothing fits.
+    std::size_t some(io::mutable_bytes into) {
+        error.clear();
+        if (buffer.size() != 0) return buffer.take(into.data, into.size);
+        return receive_into(into.data, into.size);
+    }
+
+    // All of it, or less with an error. What fits into a small buffer is taken out of it only when all is there:
+    // nothing is lost when the time is up.
+    std::size_t exactly(io::mutable_bytes into) {
+        error.clear();
+        while (into.size <= read_buffer::small && buffer.size() < into.size) {
+            if (fill(into.size)) continue;
+            if (error) return 0;
+            error = io::errc::end_of_stream;
+            return buffer.take(into.data, into.size);
+        }
+        std::size_t done = 0;
+        while (done < into.size) {
+            const std::size_t count = some(io::mutable_bytes(static_cast<char*>(into.data) + done, into.size - done));
+            if (count == 0 && !error) error = io::errc::end_of_stream;
+            if (error) break;
+            done += count;
+        }
+        return done;
+    }
+
+    // Up to and with the delimiter. At the end `into` has what came. Throws invalid_option.
+    void until(std::string& into, std::string_view delimiter, std::size_t most) {
+        if (delimiter.empty()) throw invalid_option("fiber: read_until(): the delimiter is empty");
+        into.clear();
+        error.clear();
+        std::size_t looked_at = 0;
+        for (;;) {
+            const std::string_view there = buffer.bytes();
+            const std::size_t at = there.substr(0, most).find(delimiter, looked_at);
+            if (at != std::string_view::npos) {
+                into.assign(there.substr(0, at + delimiter.size()));
+                return buffer.consume(at + delimiter.size());
+            }
+            const std::size_t size = there.size();
+            if (size >= most) {
+                error = io::errc::limit_overrun;
+                return;
+            }
+            looked_at = size >= delimiter.size() ? size - delimiter.size() + 1 : 0;
+            if (fill(size < buffer.capacity() ? size + 1 : std::max(size + 1, std::min(size * 2, most)))) continue;
+            if (error) return;
+            error = io::errc::end_of_stream;
+            into.assign(buffer.bytes());
+            return buffer.consume(buffer.size());
+        }
+    }
+
+    // Appends everything up to the end, `most` bytes at most: more is errc::limit_overrun, and stays in the stream.
+    // Whatever happens, `into` has what came, also when `cancelled` is thrown.
+    void all(std::string& into, std::size_t most) {
+        constexpr std::size_t largest_step = 256 * 1024;
+        error.clear();
+        for (std::size_t step = read_buffer::small; most != 0; step = std::min(step * 2, largest_step)) {
+            const std::size_t before = into.size();
+            const std::size_t room = std::min(step, most);
+            const trimmed_string grown{into, before};
+            into.resize(before + room);
+            const std::size_t count = some(io::mutable_bytes(into.data() + before, room));
+            grown.size += count;
+            if (count == 0) return;
+            most -= count;
+        }
+        if (buffer.size() != 0 || fill(1)) error = io::errc::limit_overrun;
+    }
+
+ private:
+    // Cuts a string to what has been written, however the scope is left.
+    struct trimmed_string {
+        ~trimmed_string() { text.resize(size); }
+        std::string& text;
+        mutable std::size_t size;
+    };
+
+    // Reads once, behind what is there; makes room for `wanted` bytes in all. false: the end, or `error`.
+    bool fill(std::size_t wanted) {
+        buffer.reserve(wanted);
+        const std::size_t count = receive_into(buffer.room(), buffer.room_size());
+        buffer.add(count);
+        return count != 0;
+    }
+
+    std::size_t receive_into(void* into, std::size_t size) {
+        error.clear();
+        long outcome = was_closed;
+        if (source != nullptr) {
+            if (size == 0) return 0;
+            outcome = perform_read(*source, size, deadline, [&](int fd) { return receive(fd, into, size); });
+        }
+        if (outcome >= 0) return static_cast<std::size_t>(outcome);
+        error = error_of(outcome);
+        return 0;
+    }
+};
+
+// What the overloads that throw make of an error. `where`: "127.0.0.1:80", "descriptor 5".
+[[noreturn]] void throw_exactly_failure(const std::error_code& error, const std::string& where, io::mutable_bytes into,
+                                        std::size_t came);
+[[noreturn]] void throw_until_failure(const std::error_code& error, const std::string& where,
+                                      const std::string& partial, std::size_t most);
+[[noreturn]] void throw_all_failure(const std::error_code& error, const std::string& where, std::size_t most);
+
+}  // namespace fiber::detail
