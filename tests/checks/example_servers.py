@@ -13,6 +13,7 @@ needs is not on this machine. Each server runs in a process group and a temporar
 next check sweeps their directories.
 """
 
+import contextlib
 import ctypes
 import glob
 import os
@@ -116,10 +117,12 @@ def user_options(user):
 
 class Server:
     """A program that runs meanwhile. `ready`: a pattern of what it prints when it can be used; if that has a group, it
-    is the port. None: once something listens on `port`. The program's standard input is a pipe if `stdin` is set."""
+    is the port. None: once something listens on `port`. The program's standard input is a pipe if `stdin` is set.
+    `ends_by`: the signal that it ends by in time, whoever still talks to it."""
 
-    def __init__(self, command, ready=r"listening on .*:(\d+)", port=None, user=None, env=None, stdin=False, cwd=None):
-        self.command, self.ready, self.port = command, ready, port
+    def __init__(self, command, ready=r"listening on .*:(\d+)", port=None, user=None, env=None, stdin=False, cwd=None,
+                 ends_by=signal.SIGTERM):
+        self.command, self.ready, self.port, self.ends_by = command, ready, port, ends_by
         self.directory = Directory(user)
         self.log = os.path.join(self.directory.path, "output")
         options = user_options(user)
@@ -197,7 +200,7 @@ class Server:
     def stop(self):
         """Ends it, with all that it has started, and removes its directory. Again: nothing."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(self.ends_by)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -338,27 +341,36 @@ def until(condition, what, timeout=PATIENCE):
         time.sleep(0.01)
 
 
-def run_case(report, title, name, case, build):
+def run_case(report, name, case, arguments):
     start = time.monotonic()
     try:
-        case(build)
+        case(*arguments)
         problem = ""
     except Unavailable as reason:
-        report.skip(f"{title}: {name}", str(reason))
+        report.skip(name, str(reason))
         return
     except Exception:  # whatever it is, the next case is run
         problem = traceback.format_exc()
-    report.add(f"{title}: {name}", problem, time.monotonic() - start)
+    report.add(name, problem, time.monotonic() - start)
 
 
-def main(title, cases):
-    """Runs the cases with the build directory of the command line; behind that, names of cases select."""
+def main(title, cases, around=None):
+    """Runs the cases with the build directory of the command line; behind that, names of cases select. `around(build)`:
+    makes a context for all of them, and its value is their second argument."""
     if len(sys.argv) < 2:
         sys.exit(f"usage: {sys.argv[0]} BUILD_DIRECTORY [CASE...]")
+    build, wanted = sys.argv[1], sys.argv[2:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # unwinds, and so stops the servers
     sweep()
     report = Report()
-    for name, case in cases.items():
-        if len(sys.argv) == 2 or name in sys.argv[2:]:
-            run_case(report, title, name, case, sys.argv[1])
+    cases = {f"{title}: {name}": case for name, case in cases.items() if not wanted or name in wanted}
+    with contextlib.ExitStack() as stack:
+        try:
+            arguments = [build, stack.enter_context(around(build))] if around else [build]
+        except Unavailable as reason:
+            for name in cases:
+                report.skip(name, str(reason))
+            cases = {}
+        for name, case in cases.items():
+            run_case(report, name, case, arguments)
     report.finish()
