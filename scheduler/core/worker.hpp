@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "scheduler/core/fiber_stack.hpp"
 #include "scheduler/core/lifecycle.hpp"
@@ -83,6 +84,14 @@ class alignas(cache_line) worker final : public worker_shared {
 
     // Parks the running task, whose park state has an open wait. Returns when it was made runnable and its turn came.
     static void park() noexcept;
+
+    // Nothing runs on this worker while call() does: what waits in there blocks the thread. The running task only.
+    template <class Call>
+    void stand_aside(Call call) noexcept {
+        task_slot* task = std::exchange(task_, nullptr);
+        call();
+        task_ = task;
+    }
 
     // Goes to the end of the queue: one turn. `check`: a cancellation may be pending, before or after.
     enum class yield_verdict : std::uint8_t { done, check, no_fiber };

@@ -22,7 +22,8 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 TYPE = r"(?:class|struct|enum class|enum)(?: \[\[\w+\]\])? (\w+)(?= *[:{])"
 FUNCTION = r"(?!return |using |template |requires|static_assert)(?=[a-z\[])[\w:<>&*,\[\] ]+[ &*](\w+)\("
 NAME = re.compile(f"^(?:{TYPE}|using (\\w+) =|{FUNCTION})", re.MULTILINE)
-DETAIL = re.compile(r"^namespace detail \{.*?^\}  // namespace detail$|^namespace detail \{.*?^\}$", re.MULTILINE | re.DOTALL)
+DETAIL = re.compile(r"^namespace (detail|boost::asio) \{.*?^\}  // namespace \1$|^namespace detail \{.*?^\}$",
+                    re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 

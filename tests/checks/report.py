@@ -65,6 +65,21 @@ def run(command, **options):
     return problem, done.stdout, seconds
 
 
+# Headers for users of another library, which not everybody has.
+NEED_BOOST_ASIO = {"fiber/asio.hpp", "fiber/detail/asio_inside.hpp", "fiber/detail/asio_operation.hpp"}
+
+
+def without_missing(report, title, paths, compiler):
+    """The paths, as from the root, without the headers that need a library which is not installed: these are skipped."""
+    needing = NEED_BOOST_ASIO.intersection(paths)
+    text = "#include <utility>\n#include <boost/asio/io_context.hpp>\n"
+    if not needing or not run([compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"], input=text)[0]:
+        return paths
+    for path in sorted(needing):
+        report.skip(f"{title}: {path}", "Boost.Asio is not installed (Debian: apt-get install libboost-dev)")
+    return [path for path in paths if path not in needing]
+
+
 def in_parallel(function, items):
     """[function(item) for item in items], as many at once as there are processors, in order."""
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
