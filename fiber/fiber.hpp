@@ -23,6 +23,7 @@
 #include "fiber/once.hpp"
 #include "fiber/outcome.hpp"
 #include "fiber/pipe.hpp"
+#include "fiber/process.hpp"
 #include "fiber/queue.hpp"
 #include "fiber/recursive_mutex.hpp"
 #include "fiber/run.hpp"
