@@ -226,8 +226,4 @@ process::communicated process::communicate(io::const_bytes input, std::size_t mo
     return {std::move(out), std::move(err), wait()};
 }
 
-std::string exit_status::to_string() const {
-    return exited() ? "exit code " + std::to_string(code_) : "signal " + std::to_string(signal_);
-}
-
 }  // namespace fiber

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 #include <vector>
 
-#include "fiber/process.hpp"
+#include "fiber/process_options.hpp"
 
 namespace fiber::detail {
 
