@@ -3,13 +3,13 @@
 
 #include <csignal>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fiber/detail/io_call.hpp"
 #include "tests/api/fixture.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/no_descriptors.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
@@ -182,17 +182,12 @@ TEST_CASE("a broken pipe is an error and no signal, also where the signal ends t
 }
 
 TEST_CASE("without descriptors there is no pipe, and the error says so") {
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    rlimit none = before;
-    none.rlim_cur = 0;
-    ::setrlimit(RLIMIT_NOFILE, &none);
     std::error_code error;
     try {
+        const fiber_test::no_descriptors none;
         (void)io::pipe();
     } catch (const std::system_error& failed) {
         error = failed.code();
     }
-    ::setrlimit(RLIMIT_NOFILE, &before);
     CHECK(error == std::errc::too_many_files_open);
 }

@@ -3,7 +3,6 @@
 
 #include <csignal>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,6 +14,7 @@ extern "C" {  // glibc 2.36 leaves that to who includes it
 
 #include "tests/api/fixture.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/no_descriptors.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
@@ -384,13 +384,13 @@ TEST_CASE("what cannot be started is an error that names the program or the dire
 }
 
 TEST_CASE("without descriptors there are no pipes, and the error says so") {
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    rlimit none = before;
-    none.rlim_cur = 0;
-    ::setrlimit(RLIMIT_NOFILE, &none);
-    const auto failed = failure_of({"true"}, {.out = stdio::pipe});
-    ::setrlimit(RLIMIT_NOFILE, &before);
+    failure failed;
+    try {
+        const fiber_test::no_descriptors none;
+        process child({.out = stdio::pipe}, {"true"});
+    } catch (const std::system_error& error) {
+        failed = {error.code(), error.what()};
+    }
     CHECK(failed.code == std::errc::too_many_files_open);
     CHECK(has(failed.what, "make a pipe"));
 }

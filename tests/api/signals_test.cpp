@@ -1,10 +1,10 @@
 // Signals that are waited for: each watcher sees each, none is lost, what was set before comes back.
 #include <csignal>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/api/fixture.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/no_descriptors.hpp"
 
 using namespace fiber::test;
 
@@ -158,18 +158,13 @@ TEST_CASE("what is no signal, or cannot be waited for, is refused, and nothing i
 
 TEST_CASE("without a descriptor for the bell there is an error that says so, and nothing is handled") {
     const handler_set mine(SIGUSR1, &count);
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    rlimit none = before;
-    none.rlim_cur = 0;
-    ::setrlimit(RLIMIT_NOFILE, &none);
     std::error_code error;
     try {
+        const fiber_test::no_descriptors none;
         fiber::signals s{SIGUSR1};
     } catch (const std::system_error& failed) {
         error = failed.code();
     }
-    ::setrlimit(RLIMIT_NOFILE, &before);
     CHECK(error == std::errc::too_many_files_open);
     CHECK(handles(SIGUSR1, &count));
 }
