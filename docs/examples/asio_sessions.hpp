@@ -1,0 +1,89 @@
+// The connections of a server on Boost.Asio: a task for each, and a stop that disturbs only those that have nothing to
+// lose.
+#pragma once
+
+#include <fiber/asio.hpp>
+#include <fiber/fiber.hpp>
+
+#include <atomic>
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <list>
+#include <utility>
+
+namespace example {
+
+// What a session tells about itself. Between requests it is idle: a stop ends it there.
+class idleness {
+ public:
+    void begin_idle() noexcept { state_.store(idle); }
+    // false: the server stops, and the session is to leave.
+    [[nodiscard]] bool end_idle() noexcept {
+        state expected = idle;
+        return state_.compare_exchange_strong(expected, busy);
+    }
+    // true: it was idle, and end_idle() will say no.
+    bool tell() noexcept {
+        state expected = idle;
+        return state_.compare_exchange_strong(expected, told);
+    }
+
+ private:
+    enum state { busy, idle, told };
+    std::atomic<state> state_{busy};
+};
+
+// Belongs to the fiber that accepts.
+class sessions {
+ public:
+    // Calls serve(idleness&) on a fiber of its own.
+    template <class F>
+    void start(F serve) {
+        all_.remove_if([](const session& each) { return each.task.done(); });
+        session& added = all_.emplace_back();
+        added.task = fiber::spawn([&added, serve = std::move(serve)]() mutable { serve(added.idle); });
+    }
+
+    // Ends the idle ones now, and after `grace` those that are left.
+    void stop(std::chrono::seconds grace) {
+        for (session& each : all_) {
+            if (each.idle.tell()) each.task.cancel();
+        }
+        const auto limit = fiber::now() + grace;
+        for (session& each : all_) (void)each.task.wait_until(limit);
+        for (session& each : all_) each.task.cancel();  // all at once; then each is waited for
+        all_.clear();
+    }
+
+ private:
+    struct session {
+        idleness idle;
+        fiber::task<void> task;
+    };
+    std::list<session> all_;
+};
+
+// Accepts until the task is cancelled. serve(socket, idleness&).
+template <class Serve>
+void accept_all(boost::asio::ip::tcp::acceptor& acceptor, std::chrono::seconds grace, Serve serve) {
+    using namespace std::chrono_literals;
+    sessions all;
+    try {
+        for (;;) {
+            boost::system::error_code error;
+            auto socket = acceptor.async_accept(fiber::use_fiber[error].on_cancel(acceptor));
+            if (!error) {
+                all.start(
+                    [socket = std::move(socket), serve](idleness& idle) mutable { serve(std::move(socket), idle); });
+            } else {
+                fiber::sleep_for(50ms);  // no descriptor is left, say: it may be soon
+            }
+        }
+    } catch (const fiber::cancelled&) {
+        acceptor.close();
+        fiber::uncancellable([&] { all.stop(grace); });
+        throw;
+    }
+}
+
+}  // namespace example
