@@ -21,7 +21,7 @@ enum class arm_verdict : std::uint8_t { later, earliest };  // earliest: whoever
 
 class alignas(cache_line) timer_queue {
  public:
-    explicit timer_queue(nanos now) noexcept : wheel_(now) {}
+    explicit timer_queue(nanos now) : wheel_(now) {}
 
     [[nodiscard]] arm_verdict arm(timer& node, nanos deadline) noexcept {
         std::lock_guard guard(lock_);

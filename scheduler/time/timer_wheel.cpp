@@ -2,18 +2,14 @@
 #include "scheduler/time/timer_wheel.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace fiber::engine {
 
-namespace {
-
-constexpr std::uint64_t bits_below(unsigned position) noexcept { return (std::uint64_t{1} << position) - 1; }
-
-}  // namespace
-
-timer_wheel::timer_wheel(nanos now) noexcept : now_(now), current_(tick_of(now)) {
-    for (timer_link& ring : rings_) ring.next = ring.prev = &ring;
-}
+timer_wheel::timer_wheel(nanos now)
+    : now_(now),
+      current_(tick_of(now)),
+      rings_(static_cast<timer_link*>(::operator new((endless_ring + 1) * sizeof(timer_link)))) {}
 
 // The first time at which the whole tick is due. The last tick ends beyond the clock's range: `never` would mean that
 // nobody need call.
@@ -26,53 +22,109 @@ void timer_wheel::advance() noexcept {
     take_due_of_current();
 }
 
-// By I1 only one level, the one on which the old and the new time differ, has slots before, at and after the new time:
-// all levels below are due as a whole, none above is touched. So a turn costs the same for a tick and for a year.
 void timer_wheel::turn_to(tick target) noexcept {
-    const unsigned top = level_of(target ^ current_);
-    for (unsigned level = 0; level < top; ++level) take_slots(level, ~std::uint64_t{0});
-    take_slots(top, bits_below(digit(target, top)));
+    const tick old_horizon = horizon();
+    take_near(std::min(target, old_horizon));
     current_ = target;
-    current_min_ = never;
-    const ring_index now_inside = slot_of(top, digit(target, top));
-    if (top > 0) {
-        move_down(now_inside);
-    } else if (ring(now_inside).next != &ring(now_inside)) {
-        current_min_ = start_of(target);
-    }
+    if (horizon() != old_horizon) bring_nearer(old_horizon);
+    current_min_ = occupied(near_slot(target)) ? start_of(target) : never;
 }
 
-// Empties the slots whose bits stand in `which` into the ring of due nodes, in order of deadline.
-void timer_wheel::take_slots(unsigned level, std::uint64_t which) noexcept {
-    for (std::uint64_t left = occupied_[level] & which; left != 0; left &= left - 1) {
-        const ring_index index = slot_of(level, static_cast<unsigned>(std::countr_zero(left)));
+// Empties the near slots before tick `end` into the ring of due nodes, in order of deadline.
+void timer_wheel::take_near(tick end) noexcept {
+    for (tick t = first_near(current_); t < end;) {
+        const tick next = first_near(t + 1);
+        if (next < end) __builtin_prefetch(ring(near_slot(next)).next);
+        const ring_index index = near_slot(t);
         sort(index);
         move_to_due(index, &ring(index));
+        t = next;
     }
 }
 
 void timer_wheel::take_due_of_current() noexcept {
     if (now_ < current_min_) return;
-    const ring_index index = slot_of(0, digit(current_, 0));
-    timer_link* end = &ring(index);
+    const ring_index index = near_slot(current_);
+    if (!occupied(index)) {
+        current_min_ = never;
+        return;
+    }
     sort(index);
-    timer_link* later = end->next;
-    while (later != end && node_of(later).deadline_ <= now_) later = later->next;
-    current_min_ = later == end ? never : node_of(later).deadline_;
+    timer_link* later = first_not_due(index);
+    current_min_ = later == &ring(index) ? never : node_of(later).deadline_;
     move_to_due(index, later);
 }
 
-// Re-places the nodes of a slot that time has just entered; in order, so that I1's order of arming holds below.
-void timer_wheel::move_down(ring_index from) noexcept {
+// Of a sorted slot. Its end if all are due.
+timer_link* timer_wheel::first_not_due(ring_index index) noexcept {
+    timer_link* link = ring(index).next;
+    while (link != &ring(index) && node_of(link).deadline_ <= now_) link = link->next;
+    return link;
+}
+
+// The horizon has moved. By I1 only one level, the one on which the old and the new one differ, has slots before, at
+// and after the new one: all levels below come nearer as a whole, none above is touched. So a turn costs the same for a
+// unit and for a year.
+void timer_wheel::bring_nearer(tick old_horizon) noexcept {
+    const bool some_are_due = old_horizon <= current_;
+    const tick from = old_horizon >> unit_bits;
+    const tick to = horizon() >> unit_bits;
+    const unsigned top = level_of(from ^ to);
+    for (unsigned level = 0; level < top; ++level) bring_nearer(level, ~std::uint64_t{0}, some_are_due);
+    const std::uint64_t inside = std::uint64_t{1} << digit(to, top);
+    bring_nearer(top, top > 0 ? inside | (inside - 1) : inside - 1, some_are_due);
+}
+
+// Re-places the nodes of the slots whose bits stand in `which`, in order of time.
+void timer_wheel::bring_nearer(unsigned level, std::uint64_t which, bool some_are_due) noexcept {
+    for (std::uint64_t left = occupied_[near_words + level] & which; left != 0; left &= left - 1) {
+        const ring_index index = far_slot(level, static_cast<unsigned>(std::countr_zero(left)));
+        if (some_are_due) {
+            sort(index);
+            move_to_due(index, first_not_due(index));
+            if (!occupied(index)) continue;
+        }
+        place_again(index);
+    }
+}
+
+// In order, so that I1's order of arming holds there.
+void timer_wheel::place_again(ring_index from) noexcept {
     timer_link& end = ring(from);
     timer_link* link = end.next;
-    end.next = end.prev = &end;
     unmark(from);
     while (link != &end) {
         timer_node& node = node_of(link);
         link = link->next;
         place(node);
     }
+}
+
+// The first occupied tick from `from` on; the largest number if there is none. An occupied tick
+// before `from` counts as one lap later: at or beyond the horizon.
+timer_wheel::tick timer_wheel::first_near(tick from) const noexcept {
+    const ring_index start = near_slot(from);
+    if (const std::uint64_t rest = occupied_[start / 64] >> (start % 64)) {
+        return from + static_cast<unsigned>(std::countr_zero(rest));
+    }
+    const unsigned word = first_near_word((start / 64 + 1) % near_words);
+    if (word == near_words) return ~tick{0};
+    const ring_index found = word * 64 + static_cast<unsigned>(std::countr_zero(occupied_[word]));
+    return from + (found - start) % near_slots;
+}
+
+// The first word of the near ring that is not 0, from `from` on and around; near_words if all are.
+unsigned timer_wheel::first_near_word(unsigned from) const noexcept {
+    static_assert(near_words == 128);
+    const unsigned half = from / 64;
+    const auto first_of = [this](unsigned which) {
+        return which * 64 + static_cast<unsigned>(std::countr_zero(near_words_[which]));
+    };
+    if (const std::uint64_t rest = near_words_[half] >> (from % 64)) {
+        return from + static_cast<unsigned>(std::countr_zero(rest));
+    }
+    if (near_words_[1 - half] != 0) return first_of(1 - half);
+    return near_words_[half] != 0 ? first_of(half) : near_words;
 }
 
 // Moves the nodes before `end` of a slot behind those that are already due.
@@ -85,11 +137,14 @@ void timer_wheel::move_to_due(ring_index from, timer_link* end) noexcept {
     source.next = end;
     end->prev = &source;
     if (end == &source) unmark(from);
+    if (!occupied(due_ring)) {
+        due.next = due.prev = &due;
+        mark(due_ring);
+    }
     first->prev = due.prev;
     due.prev->next = first;
     last->next = &due;
     due.prev = last;
-    mark(due_ring);
 }
 
 // Stable merge sort of one ring by deadline. Costs one look at each node when the order is right already, as it is when
@@ -158,13 +213,17 @@ nanos timer_wheel::first_look_at(ring_index index, tick start) const noexcept {
 }
 
 nanos timer_wheel::next_expiry() const noexcept {
-    if (ring(due_ring).next != &ring(due_ring) || current_min_ <= now_) return now_;
+    if (occupied(due_ring) || current_min_ <= now_) return now_;
+    const tick near = first_near(current_);
+    if (near != ~tick{0}) return end_of(near);
+    const tick units = horizon() >> unit_bits;
     for (unsigned level = 0; level < levels; ++level) {
-        if (occupied_[level] == 0) continue;
-        const unsigned first = static_cast<unsigned>(std::countr_zero(occupied_[level]));
+        const std::uint64_t found = occupied_[near_words + level];
+        if (found == 0) continue;
+        const auto first = static_cast<unsigned>(std::countr_zero(found));
         const unsigned below = level * slot_bits;
-        const tick start = (((current_ >> below) & ~tick{slots - 1}) | first) << below;
-        return level == 0 ? end_of(start) : first_look_at(slot_of(level, first), start);
+        const tick start = (((units >> below) & ~tick{slots - 1}) | first) << below;
+        return first_look_at(far_slot(level, first), start << unit_bits);
     }
     return never;
 }

@@ -73,8 +73,9 @@ TEST_CASE("timer_wheel: an empty wheel never expires") {
 
 TEST_CASE("timer_wheel: a node expires exactly from its deadline on, whatever the distance") {
     for (const nanos start : {nanos{0}, nanos{1}, tick - 1, tick, 5 * day + 4711, -day}) {
-        for (const nanos distance : {nanos{1}, nanos{2}, tick - 1, tick, tick + 1, 63 * tick, 64 * tick, 65 * tick, ms,
-                                     second, hour, day, 400 * day, 100 * 365 * day}) {
+        for (const nanos distance :
+             {nanos{1}, nanos{2}, tick - 1, tick, tick + 1, 63 * tick, 64 * tick, 65 * tick, ms, 8'127 * tick,
+              8'128 * tick, 8'191 * tick, 8'192 * tick, 8'193 * tick, second, hour, day, 400 * day, 100 * 365 * day}) {
             CAPTURE(start);
             CAPTURE(distance);
             bench b(start);
@@ -221,6 +222,30 @@ TEST_CASE("timer_wheel: equal deadlines expire in order of arming, from whatever
     CHECK(b.expire(deadline - 1).empty());
     b.wheel.arm(b.nodes[4], deadline);
     CHECK(b.expire(deadline) == order{0, 1, 2, 3, 4});
+}
+
+TEST_CASE("timer_wheel: what comes near together expires tick by tick, also when time goes on in leaps") {
+    // One node in every third tick, from within the near ring to far beyond it.
+    constexpr int count = 20'000;
+    for (const nanos step : {tick, 64 * tick - 1, 1'000 * tick, 8'192 * tick, 8'193 * tick, 30'000 * tick}) {
+        CAPTURE(step);
+        std::vector<timer_node> nodes(count);
+        timer_wheel wheel(7 * tick);
+        for (int i = 0; i < count; ++i) {
+            const int mixed = i * 7'919 % count;
+            wheel.arm(nodes[static_cast<std::size_t>(mixed)], 7 * tick + (3 * mixed + 1) * tick);
+        }
+        nanos latest = 0;
+        for (nanos now = 7 * tick; !wheel.empty(); now += step) {
+            REQUIRE(wheel.next_expiry() > now - step);
+            wheel.expire(now, [&](timer_node& node) {
+                REQUIRE(node.deadline() > latest);
+                REQUIRE(node.deadline() <= now);
+                REQUIRE(node.deadline() > now - step);
+                latest = node.deadline();
+            });
+        }
+    }
 }
 
 TEST_CASE("timer_wheel: a jump over everything still delivers by deadline") {
