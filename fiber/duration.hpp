@@ -25,7 +25,11 @@ engine::nanos to_nanos(const std::chrono::duration<Rep, Period>& length) {
     if (exact <= static_cast<long double>(std::numeric_limits<engine::nanos>::min())) {
         return std::numeric_limits<engine::nanos>::min();
     }
-    return std::chrono::duration_cast<std::chrono::duration<engine::nanos, std::nano>>(length).count();
+    if constexpr (std::is_floating_point_v<Rep>) {
+        return static_cast<engine::nanos>(exact);  // in Rep the product could be rounded up to the next power of two
+    } else {
+        return std::chrono::duration_cast<std::chrono::duration<engine::nanos, std::nano>>(length).count();
+    }
 }
 
 template <class Rep, class Period>
@@ -40,7 +44,11 @@ engine::nanos deadline_at(const std::chrono::time_point<Clock, Duration>& when) 
     if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
         return to_nanos(when.time_since_epoch());  // the engine's clock counts from the same start
     } else {
-        return deadline_after(when - Clock::now());
+        // Both are brought into range first: `when - now` would overflow at the ends of the clock's.
+        const engine::nanos then = to_nanos(when.time_since_epoch());
+        if (then == engine::never) return engine::never;
+        return engine::saturating_add(current_time(),
+                                      engine::saturating_subtract(then, to_nanos(Clock::now().time_since_epoch())));
     }
 }
 

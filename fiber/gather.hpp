@@ -44,6 +44,10 @@ struct gathered {
     using value_type = T;
     Handle handle;
 
+    static_assert(!std::is_same_v<std::remove_cvref_t<Handle>, shared_future<T>> ||
+                      std::is_copy_constructible_v<stored_type<T>>,
+                  "fiber: gather() copies the value of a shared_future, so that must be copyable: use get()");
+
     engine::task_slot& slot() const { return handle.slot(); }
     auto take() const {
         if constexpr (std::is_same_v<std::remove_cvref_t<Handle>, shared_future<T>>) {

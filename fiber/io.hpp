@@ -48,7 +48,7 @@ struct mutable_bytes {
     std::size_t size = 0;
 
     constexpr mutable_bytes() noexcept = default;
-    constexpr mutable_bytes(void* data, std::size_t size) noexcept : data(data), size(size) {}
+    constexpr mutable_bytes(void* start, std::size_t length) noexcept : data(start), size(length) {}
     template <class Range>
     requires requires(Range& range) {
         range.data();
@@ -66,7 +66,7 @@ struct const_bytes {
     std::size_t size = 0;
 
     constexpr const_bytes() noexcept = default;
-    constexpr const_bytes(const void* data, std::size_t size) noexcept : data(data), size(size) {}
+    constexpr const_bytes(const void* start, std::size_t length) noexcept : data(start), size(length) {}
     constexpr const_bytes(const char* text) noexcept : const_bytes(std::string_view(text)) {}
     template <class Range>
     requires requires(const Range& range) {

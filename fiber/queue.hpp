@@ -42,7 +42,8 @@ class queue_joiners {
 // that came at the same time is delivered at the next cancellation point. First come, first served, on both sides.
 //
 // T is move-only at least. Moving and comparing run under a spin lock: they must not wait. They may throw: in put() and
-// get() that goes to the caller, and nothing has happened.
+// get() that goes to the caller, and nothing has happened. Except that get() moves the item twice, out of the queue and
+// to the caller: if the second move throws, the item is lost. try_get() and get_for() move it once.
 //
 // The queue must outlive all who use it.
 template <class T, class Store>

@@ -18,8 +18,8 @@ namespace detail {
 // One channel case of a select. In the frame of the caller.
 struct select_case {
     using attempt = hand_over_verdict (*)(select_case&, engine::wake_list&);
-    select_case(hand_over_base& core, hand_over_list& list, attempt attempt_locked) noexcept
-        : core(&core), list(&list), attempt_locked(attempt_locked) {}
+    select_case(hand_over_base& of, hand_over_list& side, attempt how) noexcept
+        : core(&of), list(&side), attempt_locked(how) {}
 
     hand_over_base* core;
     hand_over_list* list;    // where its entry waits

@@ -49,7 +49,7 @@ void cancellation_point();
 // One side of a hand-over that waits. In the frame of whoever waits; `who` and `item` are set while it is in a list.
 struct hand_over_entry : engine::list_node {
     hand_over_entry() noexcept = default;
-    hand_over_entry(engine::waiter& who, void* item) noexcept : who(&who), item(item) {}
+    hand_over_entry(engine::waiter& waiter, void* place) noexcept : who(&waiter), item(place) {}
 
     // The winner of the claim, under the lock: says what has become of the entry.
     void settle(hand_over_verdict how, engine::wake_list& woken) noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -29,10 +30,48 @@ class queue_limit {
     std::size_t unfinished_ = 0;
 };
 
+// An item as a store keeps it. Stores move their items about; where such a move could throw half-way, the item stands
+// in a box, and only the box is moved.
+template <class T>
+class bare_item {
+ public:
+    explicit bare_item(T&& item) : item_(std::move(item)) {}
+    T& operator*() noexcept { return item_; }
+    const T& operator*() const noexcept { return item_; }
+
+ private:
+    T item_;
+};
+template <class T>
+class boxed_item {
+ public:
+    explicit boxed_item(T&& item) : item_(std::make_unique<T>(std::move(item))) {}
+    T& operator*() noexcept { return *item_; }
+    const T& operator*() const noexcept { return *item_; }
+
+ private:
+    std::unique_ptr<T> item_;
+};
+
+// Where a row that grows may fall back on copies, and where it may not.
+template <class T>
+using item_in_row = std::conditional_t<std::is_nothrow_move_constructible_v<T> || std::is_copy_constructible_v<T>,
+                                       bare_item<T>, boxed_item<T>>;
+template <class T>
+using item_in_heap = std::conditional_t<std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T>,
+                                        bare_item<T>, boxed_item<T>>;
+
+// Makes room before the item is touched, so that it stays its owner's if there is none. Throws std::bad_alloc.
+template <class Item, class T>
+void push_back(std::vector<Item>& items, T&& item) {
+    if (items.size() == items.capacity()) items.reserve(items.empty() ? 8 : 2 * items.size());
+    items.emplace_back(std::move(item));
+}
+
 template <class T>
 class fifo_store : public queue_limit {
  public:
-    using content = ring<T>;
+    using content = ring<item_in_row<T>>;
     explicit fifo_store(std::size_t most) : queue_limit(most), items_() {}
 
     bool empty() const noexcept { return items_.empty(); }
@@ -40,9 +79,12 @@ class fifo_store : public queue_limit {
     std::size_t size() const noexcept { return items_.size(); }
     void push(T&& item) {
         if (items_.full()) items_.grow(items_.capacity() == 0 ? 8 : 2 * items_.capacity());
-        items_.push(std::move(item));
+        items_.emplace(std::move(item));
     }
-    void pop_into(std::optional<T>& into) { items_.pop_into(into); }
+    void pop_into(std::optional<T>& into) {
+        into.emplace(std::move(*items_.front()));
+        items_.pop();
+    }
     content take_all() noexcept { return std::exchange(items_, content()); }
 
  private:
@@ -52,15 +94,15 @@ class fifo_store : public queue_limit {
 template <class T>
 class lifo_store : public queue_limit {
  public:
-    using content = std::vector<T>;
+    using content = std::vector<item_in_row<T>>;
     using queue_limit::queue_limit;
 
     bool empty() const noexcept { return items_.empty(); }
     bool full() const noexcept { return reached(items_.size()); }
     std::size_t size() const noexcept { return items_.size(); }
-    void push(T&& item) { items_.push_back(std::move(item)); }
+    void push(T&& item) { detail::push_back(items_, std::move(item)); }
     void pop_into(std::optional<T>& into) {
-        into.emplace(std::move(items_.back()));
+        into.emplace(std::move(*items_.back()));
         items_.pop_back();
     }
     content take_all() noexcept { return std::exchange(items_, content()); }
@@ -72,10 +114,8 @@ class lifo_store : public queue_limit {
 // A binary heap. Compares first and moves afterwards, so that a comparison that throws changes nothing.
 template <class T, class Compare>
 class heap_store : public queue_limit {
-    static_assert(std::is_move_assignable_v<T>, "fiber: the items of a priority_queue must be assignable");
-
  public:
-    using content = std::vector<T>;
+    using content = std::vector<item_in_heap<T>>;
     heap_store(std::size_t most, Compare before) : queue_limit(most), before_(std::move(before)) {}
 
     bool empty() const noexcept { return items_.empty(); }
@@ -84,17 +124,17 @@ class heap_store : public queue_limit {
 
     void push(T&& item) {
         std::size_t place = items_.size();
-        while (place != 0 && before_(std::as_const(item), std::as_const(items_[parent(place)]))) place = parent(place);
+        while (place != 0 && before_(std::as_const(item), item_at(parent(place)))) place = parent(place);
         std::size_t at = items_.size();
-        items_.push_back(std::move(item));
+        detail::push_back(items_, std::move(item));
         for (; at != place; at = parent(at)) std::swap(items_[at], items_[parent(at)]);
     }
 
     // The last item goes down from the root to its place; what stands on the way moves up.
     void pop_into(std::optional<T>& into) {
         std::size_t place = place_of_last_from_root();
-        into.emplace(std::move(items_.front()));
-        T displaced = std::move(items_.back());
+        into.emplace(std::move(*items_.front()));
+        auto displaced = std::move(items_.back());
         for (; place != 0; place = parent(place)) std::swap(displaced, items_[place]);
         items_.front() = std::move(displaced);
         items_.pop_back();
@@ -104,15 +144,16 @@ class heap_store : public queue_limit {
 
  private:
     static std::size_t parent(std::size_t child) noexcept { return (child - 1) / 2; }
+    const T& item_at(std::size_t place) const noexcept { return *items_[place]; }
 
     std::size_t place_of_last_from_root() {
-        const T& last = items_.back();
+        const T& last = *std::as_const(items_).back();
         const std::size_t count = items_.size() - 1;
         std::size_t place = 0;
         for (;;) {
             std::size_t child = 2 * place + 1;
-            if (child + 1 < count && before_(std::as_const(items_[child + 1]), std::as_const(items_[child]))) ++child;
-            if (child >= count || !before_(std::as_const(items_[child]), last)) return place;
+            if (child + 1 < count && before_(item_at(child + 1), item_at(child))) ++child;
+            if (child >= count || !before_(item_at(child), last)) return place;
             place = child;
         }
     }

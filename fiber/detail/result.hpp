@@ -83,6 +83,9 @@ class result_base {
 
 template <class T>
 class result : public result_base {
+    static_assert(!std::is_rvalue_reference_v<T>,
+                  "fiber: a result cannot be an rvalue reference, for what it refers to may be gone: return a value");
+
  public:
     using stored = stored_type<T>;
 

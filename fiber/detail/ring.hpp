@@ -40,23 +40,29 @@ class ring {
     std::size_t size() const noexcept { return size_; }
     std::size_t capacity() const noexcept { return capacity_; }
 
-    // Requires: !full(). No effect if moving throws.
-    void push(T&& item) {
+    // Requires: !full(). No effect if making it throws.
+    template <class V>
+    void emplace(V&& value) {
         std::size_t at = std::size_t{head_} + size_;
         if (at >= capacity_) at -= capacity_;
-        ::new (static_cast<void*>(slots_ + at)) T(std::move(item));
+        ::new (static_cast<void*>(slots_ + at)) T(std::forward<V>(value));
         ++size_;
     }
+    void push(T&& item) { emplace(std::move(item)); }
 
-    // Requires: !empty(). The item stays if moving throws.
-    void pop_into(std::optional<T>& into) {
-        T& front = slots_[head_];
-        into.emplace(std::move(front));
-        front.~T();
+    // Requires: !empty().
+    T& front() noexcept { return slots_[head_]; }
+    void pop() noexcept {
+        slots_[head_].~T();
         drop_front();
     }
+    // The same at once. The item stays if moving throws.
+    void pop_into(std::optional<T>& into) {
+        into.emplace(std::move(front()));
+        pop();
+    }
 
-    // The same items in more room. No effect if it throws and T can be moved without throwing, or copied.
+    // The same items in more room. No effect if it throws. Requires: T can be moved without throwing, or copied.
     void grow(std::size_t capacity) {
         ring larger(capacity);
         for (std::uint32_t i = 0; i < size_; ++i) {

@@ -26,4 +26,11 @@ constexpr nanos saturating_add(nanos start, nanos length) noexcept {
     return __builtin_add_overflow(start, length, &sum) ? (length > 0 ? never : std::numeric_limits<nanos>::min()) : sum;
 }
 
+// `end - start` likewise.
+constexpr nanos saturating_subtract(nanos end, nanos start) noexcept {
+    nanos difference = 0;
+    return __builtin_sub_overflow(end, start, &difference) ? (end > 0 ? never : std::numeric_limits<nanos>::min())
+                                                           : difference;
+}
+
 }  // namespace fiber::engine

@@ -20,7 +20,7 @@ struct offload_job : list_node {
     using function = void (*)(offload_job*) noexcept;
 
     offload_job() = default;
-    offload_job(function run, function drop) noexcept : run(run), drop(drop) {}
+    offload_job(function to_run, function to_drop) noexcept : run(to_run), drop(to_drop) {}
 
     function run = nullptr;   // on a thread of the pool
     function drop = nullptr;  // instead of run, when the pool shuts down; on the thread that shuts down
@@ -31,7 +31,7 @@ struct space_waiter : list_node {
     using function = void (*)(space_waiter*) noexcept;
 
     space_waiter() = default;
-    explicit space_waiter(function notify) noexcept : notify(notify) {}
+    explicit space_waiter(function to_notify) noexcept : notify(to_notify) {}
 
     // Called once, on any thread that uses the pool, under a lock of the pool: may wake a fiber or a thread, must not
     // call the pool. May destroy the waiter.

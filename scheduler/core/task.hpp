@@ -97,7 +97,7 @@ struct task_attachment {
 
 // A cancellation that goes through the children of a forwarder, one by one.
 struct forward_visit : list_node {
-    explicit forward_visit(const void* walk) noexcept : walk(walk) {}
+    explicit forward_visit(const void* whose) noexcept : walk(whose) {}
     const void* const walk;
 };
 

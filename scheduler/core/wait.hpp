@@ -110,7 +110,7 @@ class observer : public list_node {
  public:
     // Called under the finished task's lock: claims waiters into `to_wake`, and does nothing longer than that.
     using callback = void (*)(observer&, wake_list& to_wake) noexcept;
-    explicit observer(callback on_finished) noexcept : on_finished(on_finished) {}
+    explicit observer(callback told) noexcept : on_finished(told) {}
     const callback on_finished;
 };
 

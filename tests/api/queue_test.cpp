@@ -326,6 +326,74 @@ TEST_CASE("a comparison that throws leaves the queue as it was") {
     });
 }
 
+namespace {
+// Its moves throw when their turn comes. Copyable: a row of them may grow by copies; move-only: it may not.
+template <bool Copyable>
+struct fragile : tracked {
+    explicit fragile(int value) : tracked(value) {}
+    fragile(fragile&& other) : tracked((look(), std::move(other))) {}
+    fragile(const fragile& other) requires Copyable : tracked((look(), other)) {}
+    fragile& operator=(fragile&& other) {
+        look();
+        tracked::operator=(std::move(other));
+        return *this;
+    }
+    bool operator<(const fragile& other) const { return value() < other.value(); }
+
+    static void look() {
+        if (--until_failure == 0) throw std::runtime_error("cannot be moved");
+    }
+    static inline int until_failure = 0;
+};
+
+// Puts and gets with a failure at each move in turn: a call that throws has changed nothing.
+template <class Queue, class Item>
+void check_with_failing_moves() {
+    for (int nth = 1, failures = 1; failures != 0; ++nth) {
+        failures = 0;
+        Queue queue;
+        Item::until_failure = nth;
+        for (int i = 0; i < 20; ++i) {
+            Item mine((7 * i) % 20);
+            while (mine.value() >= 0) {  // it stays the caller's until it is in
+                try {
+                    queue.put(std::move(mine));
+                } catch (const std::runtime_error&) {
+                    ++failures;
+                }
+            }
+            CHECK(queue.size() == static_cast<std::size_t>(i + 1));
+        }
+        std::vector<int> seen;
+        while (!queue.empty()) {
+            try {
+                if (const auto item = queue.try_get()) seen.push_back(item->value());
+            } catch (const std::runtime_error&) {
+                ++failures;
+            }
+            CHECK(seen.size() + queue.size() == 20);
+        }
+        if constexpr (std::is_same_v<Queue, fiber::priority_queue<Item>>)
+            CHECK(std::is_sorted(seen.begin(), seen.end()));
+        std::sort(seen.begin(), seen.end());
+        CHECK(std::adjacent_find(seen.begin(), seen.end()) == seen.end());
+    }
+}
+}  // namespace
+
+// A priority_queue that was in the middle of putting an item in its place was left unordered, with an item that its
+// owner had been told was not taken; a lifo_queue that grew had moved from the item before the others refused to go.
+TEST_CASE("a move that throws leaves item and queue as they were") {
+    on_one_worker([] {
+        check_with_failing_moves<fiber::queue<fragile<true>>, fragile<true>>();
+        check_with_failing_moves<fiber::queue<fragile<false>>, fragile<false>>();
+        check_with_failing_moves<fiber::lifo_queue<fragile<true>>, fragile<true>>();
+        check_with_failing_moves<fiber::lifo_queue<fragile<false>>, fragile<false>>();
+        check_with_failing_moves<fiber::priority_queue<fragile<true>>, fragile<true>>();
+        check_with_failing_moves<fiber::priority_queue<fragile<false>>, fragile<false>>();
+    });
+}
+
 TEST_CASE("plain threads put, fibers get, and back") {
     for_each_worker_count([](unsigned workers) {
         const int items = scaled(200);

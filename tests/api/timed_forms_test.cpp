@@ -277,3 +277,29 @@ TEST_CASE("row 27: a limit that is not a number is refused, on every timed form,
         CHECK(fixture.runtime().statistics().timers == 0);
     });
 }
+
+// The distance between such a point and now is out of range: computed in the clock's own type it wrapped around, so
+// that what was long past was waited for without end, and what was far ahead had passed.
+TEST_CASE("row 27: time points at the ends of a clock's range: past or never") {
+    using std::chrono::hours;
+    using std::chrono::system_clock;
+    in_virtual_time([] {
+        fiber::event nothing;
+        const auto has_passed = [&](auto when) {
+            auto waiting = fiber::spawn([&] { (void)nothing.wait_until(when); });
+            settle();
+            return waiting.done();
+        };
+        CHECK(has_passed(system_clock::time_point::min()));
+        CHECK(has_passed(std::chrono::time_point<system_clock, hours>::min()));
+        CHECK(has_passed(std::chrono::steady_clock::time_point::min()));
+        CHECK_FALSE(has_passed(system_clock::time_point::max()));
+        CHECK_FALSE(has_passed(std::chrono::time_point<system_clock, hours>::max()));
+        CHECK_FALSE(has_passed(std::chrono::steady_clock::time_point::max()));
+        fiber::sleep_until(system_clock::time_point::min());
+        CHECK_THROWS_AS(fiber::with_timeout(system_clock::time_point::min(), [] { fiber::yield(); }),
+                        fiber::timeout_error);
+        // Just below 2^63 ns; as a double it rounds up to that.
+        CHECK_FALSE(has_passed(fiber::now() + std::chrono::duration<double>(9223372036.8547755)));
+    });
+}

@@ -28,7 +28,10 @@ def examine(header, include, compiler):
     """(problem, lines, seconds): compiles a file that includes nothing but this header, twice."""
     command = [compiler, "-std=c++20", "-x", "c++", "-I", include, "-"]
     text = f"#include <fiber/{header}>\n#include <fiber/{header}>\n"
-    problem, _, seconds = run([*command, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"], input=text)
+    # What users compile with: our own sources are not held to all of it.
+    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Wold-style-cast",
+                "-Wnon-virtual-dtor", "-Woverloaded-virtual"]
+    problem, _, seconds = run([*command, *warnings, "-Werror", "-fsyntax-only"], input=text)
     preprocessed = run([*command, "-E", "-P"], input=text)[1]
     return problem, len(re.findall(r"^.*\S", preprocessed, re.MULTILINE)), seconds
 
