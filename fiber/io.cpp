@@ -32,8 +32,8 @@ std::string with_number(const char* operation, int fd) {
 long wait_for_level(io_source& source, io_direction direction, engine::nanos deadline) {
     this_fiber::check_cancelled();
     fiber::detail::let_others_run(source);
-    const fiber::detail::io_use here(source, direction, false);
-    if (here.verdict() == engine::enter_verdict::closed) return fiber::detail::was_closed;
+    fiber::detail::io_use here(source);
+    if (here.enter(direction, false) == engine::enter_verdict::closed) return fiber::detail::was_closed;
     for (;;) {
         source.state().take_all(direction);
         int error = 0;
@@ -43,7 +43,7 @@ long wait_for_level(io_source& source, io_direction direction, engine::nanos dea
             engine::raise_and_wake(source, direction);
             return 0;
         }
-        if (const long failed = fiber::detail::wait_to_try(source, direction, deadline)) return failed;
+        if (const long failed = fiber::detail::wait_to_try(here, direction, deadline)) return failed;
     }
 }
 

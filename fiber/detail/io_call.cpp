@@ -83,6 +83,7 @@ FIBER_SYSTEM_CALL long write_now(int fd, const void* from, std::size_t size) noe
     return write_with_signal_blocked(fd, from, size);
 }
 
+#if !FIBER_INLINE_SYSTEM_CALL
 FIBER_SYSTEM_CALL long receive_now(int fd, void* into, std::size_t size, int flags) noexcept {
     return uninterrupted([&] { return ::recv(fd, into, size, flags); });
 }
@@ -90,6 +91,7 @@ FIBER_SYSTEM_CALL long receive_now(int fd, void* into, std::size_t size, int fla
 FIBER_SYSTEM_CALL long send_now(int fd, const void* from, std::size_t size, int flags) noexcept {
     return uninterrupted([&] { return ::send(fd, from, size, flags | MSG_NOSIGNAL); });
 }
+#endif
 
 FIBER_SYSTEM_CALL long receive_message_now(int fd, msghdr& message, int flags) noexcept {
     return uninterrupted([&] { return ::recvmsg(fd, &message, flags); });
@@ -122,13 +124,13 @@ void throw_io_error(const std::error_code& error, const std::string& what) {
     throw std::system_error(error, what);
 }
 
-long wait_to_try(engine::io_source& source, engine::io_direction direction, engine::nanos deadline) {
-    source.forget_unhindered();
-    do {
+long wait_to_try(io_use& use, engine::io_direction direction, engine::nanos deadline) {
+    use.source.forget_unhindered();
+    for (;;) {
         int error = 0;
-        switch (engine::wait_ready(source, direction, deadline, engine::interruptible::yes, error)) {
+        switch (engine::wait_ready(use.source, direction, deadline, engine::interruptible::yes, use.user, error)) {
             case engine::io_wait_verdict::ready:
-                break;
+                return 0;
             case engine::io_wait_verdict::closed:
                 return was_closed;
             case engine::io_wait_verdict::timed_out:
@@ -136,11 +138,9 @@ long wait_to_try(engine::io_source& source, engine::io_direction direction, engi
             case engine::io_wait_verdict::failed:
                 return -error;
             case engine::io_wait_verdict::cancelled:
-                break;
+                this_fiber::check_cancelled();  // goes on if it was taken back meanwhile
         }
-        this_fiber::check_cancelled();  // goes on if it was taken back meanwhile
-    } while (!source.state().take(direction));
-    return 0;
+    }
 }
 
 }  // namespace fiber::detail

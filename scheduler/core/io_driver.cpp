@@ -46,10 +46,7 @@ bool io_driver::collect(nanos deadline) noexcept {
 // Releases the poll lock before it wakes: what runs then may take it.
 void io_driver::deliver(reactor& from) noexcept {
     wake_list to_wake;
-    from.deliver([&to_wake](list_node& node) {
-        auto& waiting = static_cast<waiter&>(node);
-        if (waiting.claim(wake_reason::notified)) to_wake.push_back(waiting);
-    });
+    from.deliver([&to_wake](list_node& node, bool alone) { return claim_for_edge(to_wake, node, alone); });
     from.unlock();
     to_wake.complete_all();
 }

@@ -29,6 +29,9 @@ class io_driver {
     // Throws std::system_error, std::bad_alloc when it cannot be made.
     reactor& get();
 
+    // nullptr: none has been needed yet.
+    reactor* made_before() const noexcept { return reactor_.load(std::memory_order_acquire); }  // P1
+
     // Is anything registered?
     bool active() const noexcept {
         const reactor* made = reactor_.load(std::memory_order_acquire);  // P1
@@ -60,5 +63,14 @@ class io_driver {
     std::atomic<nanos> polled_at_{0};  // a hint
     std::mutex making_;
 };
+
+// Claims a waiter that a readiness hands out; `alone`: the edge goes with it (readiness, I4), which `handed` tells it.
+inline bool claim_for_edge(wake_list& to_wake, list_node& node, bool alone) noexcept {
+    auto& waiting = static_cast<waiter&>(node);
+    if (!waiting.claim(wake_reason::notified)) return false;
+    if (alone) waiting.handed = &waiting;
+    to_wake.push_back(waiting);
+    return true;
+}
 
 }  // namespace fiber::engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <optional>
 #include <poll.h>
 #include <system_error>
 
@@ -56,45 +57,88 @@ bool watch_here(io_source& source, io_direction direction, int& error) noexcept 
     return false;
 }
 
-bool on_a_fiber() noexcept {
-    const worker* here = worker::current();
-    return here != nullptr && here->current_task() != nullptr;
+// Parks the running task. nullopt: woken together with others, one of which was faster.
+std::optional<io_wait_verdict> wait_parked(worker& here, io_source& source, io_direction direction, nanos deadline,
+                                           interruptible mode, io_user& user) noexcept {
+    readiness& state = source.state();
+    task_slot& task = *here.current_task();
+    waiter self(task);
+    self.begin(mode == interruptible::yes && here.may_be_interrupted(task));
+    const await_verdict found =
+        user == io_user::entered ? state.await(direction, self) : state.enter_and_await(direction, self);
+    if (found != await_verdict::waiting) [[unlikely]] {
+        if (self.claim(wake_reason::notified)) self.complete();
+        (void)self.wait();
+        if (found == await_verdict::closed) return io_wait_verdict::closed;
+        user = io_user::entered;
+        return io_wait_verdict::ready;
+    }
+    user = io_user::entered;
+    const wake_reason reason = self.wait(deadline);
+    if (reason != wake_reason::notified) [[unlikely]]
+        state.withdraw(self);
+    if (state.is_closed()) [[unlikely]]
+        return io_wait_verdict::closed;
+    if (reason == wake_reason::timed_out) return io_wait_verdict::timed_out;
+    if (reason == wake_reason::cancelled) return io_wait_verdict::cancelled;
+    if (self.handed != nullptr || state.take(direction)) [[likely]]
+        return io_wait_verdict::ready;
+    return std::nullopt;
 }
 
-void claim_into(wake_list& to_wake, list_node& node) noexcept {
-    auto& waiting = static_cast<waiter&>(node);
-    if (waiting.claim(wake_reason::notified)) to_wake.push_back(waiting);
+io_wait_verdict wait_registered(worker& here, io_source& source, io_direction direction, nanos deadline,
+                                interruptible mode, io_user& user) noexcept {
+    for (worker* on = &here;; on = worker::current()) {
+        if (const auto verdict = wait_parked(*on, source, direction, deadline, mode, user)) [[likely]]
+            return *verdict;
+    }
+}
+
+// The first wait for this direction, or one in another runtime; or a plain thread's.
+__attribute__((noinline)) io_wait_verdict wait_unregistered(io_source& source, io_direction direction, nanos deadline,
+                                                            interruptible mode, io_user& user, int& error) noexcept {
+    readiness& state = source.state();
+    if (user == io_user::not_yet) {
+        const enter_verdict entered = state.enter(direction, true);
+        if (entered == enter_verdict::closed) return io_wait_verdict::closed;
+        user = io_user::entered;
+        if (entered == enter_verdict::ready) return io_wait_verdict::ready;
+    }
+    worker* here = worker::current();
+    if (here != nullptr && here->current_task() != nullptr) {
+        if (!watch_here(source, direction, error)) return io_wait_verdict::failed;
+        return wait_registered(*here, source, direction, deadline, mode, user);
+    }
+    while (!state.take(direction)) {
+        const io_wait_verdict verdict = wait_on_thread(source, direction, deadline, error);
+        if (verdict != io_wait_verdict::ready) return verdict;
+    }
+    return io_wait_verdict::ready;
 }
 
 }  // namespace
 
-io_wait_verdict wait_ready(io_source& source, io_direction direction, nanos deadline, interruptible mode,
+io_wait_verdict wait_ready(io_source& source, io_direction direction, nanos deadline, interruptible mode, io_user& user,
                            int& error) noexcept {
-    readiness& state = source.state();
-    if (state.is_ready(direction)) return state.is_closed() ? io_wait_verdict::closed : io_wait_verdict::ready;
-    if (!on_a_fiber()) return wait_on_thread(source, direction, deadline, error);
-    if (!watch_here(source, direction, error)) return io_wait_verdict::failed;
-    waiter self;
-    self.begin(mode);
-    if (state.await(direction, self) != await_verdict::waiting && self.claim(wake_reason::notified)) self.complete();
-    const wake_reason reason = self.wait(deadline);
-    if (reason != wake_reason::notified) state.withdraw(self);
-    if (state.is_closed()) return io_wait_verdict::closed;
-    return reason == wake_reason::notified    ? io_wait_verdict::ready
-           : reason == wake_reason::timed_out ? io_wait_verdict::timed_out
-                                              : io_wait_verdict::cancelled;
+    worker* here = worker::current();
+    if (here != nullptr && here->current_task() != nullptr &&
+        source.is_watched_by(here->home().io().made_before(), direction)) [[likely]] {
+        return wait_registered(*here, source, direction, deadline, mode, user);
+    }
+    return wait_unregistered(source, direction, deadline, mode, user, error);
 }
 
 bool close_and_wake(io_source& source) noexcept {
     wake_list to_wake;
-    const bool first = source.close([&to_wake](list_node& node) { claim_into(to_wake, node); });
+    const bool first = source.close([&](list_node& node, bool alone) { return claim_for_edge(to_wake, node, alone); });
     to_wake.complete_all();
     return first;
 }
 
 void raise_and_wake(io_source& source, io_direction direction) noexcept {
     wake_list to_wake;
-    source.state().raise(readiness::ready(direction), [&to_wake](list_node& node) { claim_into(to_wake, node); });
+    source.state().raise(readiness::ready(direction),
+                         [&](list_node& node, bool alone) { return claim_for_edge(to_wake, node, alone); });
     to_wake.complete_all();
 }
 

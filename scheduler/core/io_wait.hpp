@@ -10,14 +10,18 @@
 
 namespace fiber::engine {
 
-// ready: an operation may be tried (and may say EAGAIN all the same). failed: it cannot be watched.
+// ready: `ready` has been taken, and an operation must be tried (it may say EAGAIN all the same). failed: it cannot be
+// watched.
 enum class io_wait_verdict : std::uint8_t { ready, closed, timed_out, cancelled, failed };
 
-// Parks until an edge of the direction has come since `ready` was taken from its readiness, `deadline` at the latest.
-// A fiber: its runtime's reactor watches the source, from the first wait on. A plain thread blocks, and looks every
-// 50 ms whether the source was closed. failed: `error` is errno. Requires: the caller is a user of the source.
+// Whether the caller is a user of the source (readiness::enter).
+enum class io_user : bool { not_yet, entered };
+
+// Takes `ready` of the direction; parks until it stands, `deadline` at the latest. One who is no user becomes one,
+// unless the source is closed. A fiber: its runtime's reactor watches the source, from the first wait on. A plain
+// thread blocks, and looks every 50 ms whether the source was closed. failed: `error` is errno.
 [[nodiscard]] io_wait_verdict wait_ready(io_source& source, io_direction direction, nanos deadline, interruptible mode,
-                                         int& error) noexcept;
+                                         io_user& user, int& error) noexcept;
 
 // Closes the source and wakes all who wait for it. false: it was closed before.
 bool close_and_wake(io_source& source) noexcept;

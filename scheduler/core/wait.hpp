@@ -26,9 +26,13 @@ class waiter : public list_node {
  public:
     // For the calling fiber or thread, which alone may call begin() and wait().
     waiter() noexcept;
+    // For the running task, which the caller knows already.
+    explicit waiter(task_slot& running) noexcept : task_(&running), state_(&running.park) {}
 
     // Opens the wait. interruptible::yes is lowered to `no` inside uncancellable scopes and while the stack unwinds.
     void begin(interruptible) noexcept;
+    // The same for one who has asked whether cancellation may end it.
+    void begin(bool cancellable) noexcept { epoch_ = state_->begin(cancellable); }
 
     // Any thread, under the lock that guards where the waiter is known. true: this caller ends the wait and owes
     // complete().

@@ -7,10 +7,7 @@
 namespace fiber::engine {
 
 namespace {
-constexpr auto nobody = [](list_node&) noexcept {};
-constexpr std::uint8_t bit_of(io_direction direction) noexcept {
-    return static_cast<std::uint8_t>(1u << static_cast<int>(direction));
-}
+constexpr auto nobody = [](list_node&, bool) noexcept { return false; };
 }  // namespace
 
 io_source::~io_source() {
@@ -22,11 +19,7 @@ io_source::~io_source() {
 }
 
 watch_verdict io_source::watch(reactor& home, io_direction direction, int& error) noexcept {
-    // acquire pairs with the release below: what is watched stands with that home.
-    if ((watched_.load(std::memory_order_acquire) & bit_of(direction)) &&
-        home_.load(std::memory_order_relaxed) == &home) [[likely]] {
-        return watch_verdict::watched;
-    }
+    if (is_watched_by(&home, direction)) return watch_verdict::watched;
     std::lock_guard guard(watching_);
     if (state_.is_closed()) return watch_verdict::watched;  // the wait will say so
     io_interest wanted = interest_;

@@ -17,7 +17,7 @@ namespace fiber::engine {
 
 enum class watch_verdict : std::uint8_t { watched, registered, failed };  // registered: just now
 
-class io_source {
+class alignas(cache_line) io_source {
  public:
     enum class ownership : bool { borrowed, owned };  // owned: close() closes the descriptor
 
@@ -31,6 +31,13 @@ class io_source {
     int fd() const noexcept { return fd_; }
     readiness& state() noexcept { return state_; }
     const readiness& state() const noexcept { return state_; }
+
+    // Does the reactor watch for the direction? false after a change elsewhere that the caller has not seen yet.
+    bool is_watched_by(const reactor* home, io_direction direction) const noexcept {
+        // acquire pairs with watch()'s release: what is watched stands with that home.
+        return (watched_.load(std::memory_order_acquire) & bit_of(direction)) &&
+               home_.load(std::memory_order_relaxed) == home;
+    }
 
     // Has `home` watch for the direction, if it does not yet: a system call the first time, none later. A source that
     // another reactor watched goes over to this one. What is always ready (a file) is made ready.
@@ -66,19 +73,23 @@ class io_source {
     int release() noexcept;
 
  private:
+    static constexpr std::uint8_t bit_of(io_direction direction) noexcept {
+        return static_cast<std::uint8_t>(1u << static_cast<int>(direction));
+    }
     int move_to(reactor& home, io_interest wanted) noexcept;
     void unwatch_locked() noexcept;
     void give_back() noexcept;
 
+    // One cache line for what every operation touches.
     readiness state_;
+    std::atomic<reactor*> home_{nullptr};
     const int fd_;
-    ownership owns_;
     std::atomic<unsigned> unhindered_{0};
+    std::atomic<std::uint8_t> watched_{0};  // a bit for each direction, once its registration stands with home_
+    ownership owns_;
     // The registration, under watching_; held over system calls that do not block.
     spin_lock watching_;
     io_interest interest_;
-    std::atomic<reactor*> home_{nullptr};
-    std::atomic<std::uint8_t> watched_{0};  // a bit for each direction, once its registration stands with home_
     reactor::registration registration_ = 0;
 };
 

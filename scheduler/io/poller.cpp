@@ -91,15 +91,4 @@ int poller::wait_in_kernel(nanos deadline) noexcept {
     return ::epoll_wait(epoll_, events_.data(), batch, static_cast<int>(std::min(rounded_up, most)));
 }
 
-poll_event poller::event(std::size_t number) const noexcept {
-    const epoll_event& reported = events_[number];
-    const std::uint32_t bits = reported.events;
-    const bool broken = bits & (EPOLLERR | EPOLLHUP);
-    return {.id = reported.data.u64,
-            .readable = broken || (bits & (EPOLLIN | EPOLLRDHUP)),
-            .writable = broken || (bits & EPOLLOUT),
-            .read_ended = broken || (bits & EPOLLRDHUP),
-            .write_ended = broken};
-}
-
 }  // namespace fiber::engine

@@ -50,7 +50,16 @@ class poller {
     // Waits until something is reported, an interrupt or a signal comes, or `deadline` (monotonic clock) has passed;
     // one of 0 or less only looks. Returns the number of events; they stand until the next wait.
     std::size_t wait(nanos deadline) noexcept;
-    poll_event event(std::size_t number) const noexcept;
+    poll_event event(std::size_t number) const noexcept {
+        const epoll_event& reported = events_[number];
+        const std::uint32_t bits = reported.events;
+        const bool broken = bits & (EPOLLERR | EPOLLHUP);
+        return {.id = reported.data.u64,
+                .readable = broken || (bits & (EPOLLIN | EPOLLRDHUP)),
+                .writable = broken || (bits & EPOLLOUT),
+                .read_ended = broken || (bits & EPOLLRDHUP),
+                .write_ended = broken};
+    }
 
  private:
     static constexpr std::uint64_t interrupt_id = ~std::uint64_t{0};

@@ -9,14 +9,9 @@ reactor::~reactor() {
 }
 
 int reactor::add(int fd, io_interest what, readiness& target, registration& made) noexcept {
-    slot* place = take_slot();
+    slot* place = take_slot(target);
     if (place == nullptr) return ENOMEM;
-    registration id = 0;
-    {
-        std::lock_guard guard(place->lock);
-        place->target = &target;
-        id = (registration{place->generation} << 32) | place->index;
-    }
+    const registration id = (registration{place->generation} << 32) | place->index;  // the slot is this one's
     retain();
     registrations_.fetch_add(1, std::memory_order_seq_cst);  // P1
     const int error = kernel_.add(fd, what, id);
@@ -37,10 +32,12 @@ void reactor::remove(int fd, registration which) noexcept {
     release();
 }
 
-reactor::slot* reactor::take_slot() noexcept {
-    std::lock_guard guard(free_lock_);
+reactor::slot* reactor::take_slot(readiness& target) noexcept {
+    std::lock_guard guard(slots_);
     slot* place = free_ != nullptr ? free_ : grow_locked();
-    if (place != nullptr) free_ = place->next_free;
+    if (place == nullptr) return nullptr;
+    free_ = place->next_free;
+    place->target = &target;
     return place;
 }
 
@@ -59,12 +56,9 @@ reactor::slot* reactor::grow_locked() noexcept {
 }
 
 void reactor::put_slot(slot& unused) noexcept {
-    {
-        std::lock_guard guard(unused.lock);  // P2
-        unused.target = nullptr;
-        ++unused.generation;
-    }
-    std::lock_guard guard(free_lock_);
+    std::lock_guard guard(slots_);  // P2
+    unused.target = nullptr;
+    ++unused.generation;
     unused.next_free = free_;
     free_ = &unused;
 }

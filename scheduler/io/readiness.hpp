@@ -15,6 +15,8 @@
 //   I2  While `ready` stands for a direction, or `closed`, nobody waits for it: raise() and close() hand out all
 //       waiters, and await() refuses to add one.
 //   I3  The descriptor is given back exactly once: by close() if nobody uses it, else by the last leave().
+//   I4  An edge that meets a lone waiter goes with it and is not set: that waiter has taken `ready`. Several waiters
+//       find it set, and take it.
 //
 // Orders, by pair (all through the word's lock):
 //   P1  raise: lock, set ready, hand out  <>  await: lock, look, add. One sees the other: no edge is slept through.
@@ -32,7 +34,7 @@ enum class io_direction : std::uint8_t { read = 0, write = 1 };
 
 enum class enter_verdict : std::uint8_t { ready, not_ready, closed };  // closed: not entered
 enum class leave_verdict : std::uint8_t { stays_open, give_back };     // give_back: the caller closes it
-enum class await_verdict : std::uint8_t { waiting, ready, closed };    // waiting: the node stands in the list
+enum class await_verdict : std::uint8_t { waiting, ready, closed };    // waiting: in the list; ready: taken
 enum class close_verdict : std::uint8_t { give_back, left_to_users, was_closed };
 
 template <template <class> class Atomic = std::atomic, class Spin = polite_spin>
@@ -51,44 +53,38 @@ class basic_readiness {
 
     // Becomes a user, and says whether an operation may succeed now. `taking`: as take() does, in one step.
     [[nodiscard]] enter_verdict enter(io_direction d, bool taking) noexcept {
-        const std::uint64_t seen = word_.lock();  // P2
-        if (seen & closed) {
-            word_.unlock(seen);
-            return enter_verdict::closed;
-        }
-        word_.unlock((taking ? taken(seen, d) : seen) + one_user);
+        const std::uint64_t seen = change([d, taking](std::uint64_t before) {  // P2
+            return (before & closed) ? before : (taking ? taken(before, d) : before) + one_user;
+        });
+        if (seen & closed) return enter_verdict::closed;
         return (seen & ready(d)) ? enter_verdict::ready : enter_verdict::not_ready;
     }
 
     [[nodiscard]] leave_verdict leave() noexcept {
-        const std::uint64_t seen = word_.lock() - one_user;  // P2
-        word_.unlock(seen);
-        return (seen & closed) && seen < one_user ? leave_verdict::give_back : leave_verdict::stays_open;
+        const std::uint64_t left = change([](std::uint64_t before) { return before - one_user; }) - one_user;  // P2
+        return (left & closed) && left < one_user ? leave_verdict::give_back : leave_verdict::stays_open;
     }
 
     // Takes `ready` (I1). false: it did not stand; there is nothing to try.
     [[nodiscard]] bool take(io_direction d) noexcept {
-        const std::uint64_t seen = word_.lock();
-        word_.unlock(taken(seen, d));
-        return seen & ready(d);
+        return change([d](std::uint64_t before) { return taken(before, d); }) & ready(d);
     }
 
     // Takes `ready` and `ended`: for one who was told that the descriptor has ended, and found that it goes on (the
     // pending error of a datagram socket is such an end). An operation must be tried after this, before it waits.
-    void take_all(io_direction d) noexcept { word_.unlock(word_.lock() & ~(ready(d) | ended(d))); }
+    void take_all(io_direction d) noexcept {
+        (void)change([d](std::uint64_t before) { return before & ~(ready(d) | ended(d)); });
+    }
 
     bool is_ready(io_direction d) const noexcept { return word_.load() & (ready(d) | closed); }
     bool has_ended(io_direction d) const noexcept { return word_.load() & ended(d); }
     bool is_closed() const noexcept { return word_.load() & closed; }
 
-    // Adds `node` to those who wait, unless there is nothing to wait for.
-    [[nodiscard]] await_verdict await(io_direction d, list_node& node) noexcept {
-        const std::uint64_t seen = word_.lock();  // P1
-        const bool waits = !(seen & (ready(d) | closed));
-        if (waits) waiting_[static_cast<int>(d)].push_back(node);
-        word_.unlock(seen);
-        if (waits) return await_verdict::waiting;
-        return (seen & closed) ? await_verdict::closed : await_verdict::ready;
+    // Takes `ready`; if it does not stand, adds `node` to those who wait. Requires: the caller is a user.
+    [[nodiscard]] await_verdict await(io_direction d, list_node& node) noexcept { return await_as(0, d, node); }
+    // The same for one who becomes a user by it; not if it is closed.
+    [[nodiscard]] await_verdict enter_and_await(io_direction d, list_node& node) noexcept {
+        return await_as(one_user, d, node);
     }
 
     // Afterwards nobody knows of `node`.
@@ -98,14 +94,17 @@ class basic_readiness {
         word_.unlock(seen);
     }
 
-    // --- Whoever brings news. Any thread. claim(list_node&) is called under the lock, for each that waits for it. ---
+    // --- Whoever brings news. Any thread. ---
+
+    // claim(list_node&, bool alone) is called under the lock for each that waits for it, and returns whether it was to
+    // be had. alone: the edge goes with it (I4).
 
     // `what`: ready() and ended() of one or both directions.
     template <class Claim>
     void raise(std::uint64_t what, Claim claim) noexcept {
         const std::uint64_t seen = word_.lock();  // P1
         for (const io_direction d : {io_direction::read, io_direction::write}) {
-            if (what & ready(d)) hand_out(d, claim);
+            if ((what & ready(d)) && hand_out(d, claim) && !(what & ended(d))) what &= ~ready(d);  // I4
         }
         word_.unlock(seen | what);
     }
@@ -113,7 +112,7 @@ class basic_readiness {
     template <class Claim>
     [[nodiscard]] close_verdict close(Claim claim) noexcept {
         const std::uint64_t seen = word_.lock();  // P2
-        for (const io_direction d : {io_direction::read, io_direction::write}) hand_out(d, claim);
+        for (const io_direction d : {io_direction::read, io_direction::write}) (void)hand_out(d, claim);
         word_.unlock(seen | closed);
         if (seen & closed) return close_verdict::was_closed;
         return seen < one_user ? close_verdict::give_back : close_verdict::left_to_users;
@@ -127,12 +126,43 @@ class basic_readiness {
         return (seen & ended(d)) ? seen : seen & ~ready(d);
     }
 
-    template <class Claim>
-    void hand_out(io_direction d, Claim& claim) noexcept {
-        while (list_node* first = waiting_[static_cast<int>(d)].pop_front()) claim(*first);
+    // What touches no list needs no lock: one RMW. Returns what was there before.
+    template <class Next>
+    std::uint64_t change(Next next) noexcept {
+        std::uint64_t seen = word_.load(std::memory_order_relaxed);
+        while (!(seen & word::locked)) {
+            if (word_.try_change(seen, next(seen), std::memory_order_acq_rel)) [[likely]]
+                return seen;
+        }
+        seen = word_.lock();
+        word_.unlock(next(seen));
+        return seen;
     }
 
-    basic_guarded_word<Atomic, Spin> word_;
+    await_verdict await_as(std::uint64_t user, io_direction d, list_node& node) noexcept {
+        const std::uint64_t seen = word_.lock();  // P1, P2
+        if (!(seen & (ready(d) | closed))) [[likely]] {
+            waiting_[static_cast<int>(d)].push_back(node);
+            word_.unlock(seen + user);
+            return await_verdict::waiting;
+        }
+        word_.unlock((seen & closed) ? seen : taken(seen, d) + user);
+        return (seen & closed) ? await_verdict::closed : await_verdict::ready;
+    }
+
+    // Returns whether the edge has gone with a lone waiter.
+    template <class Claim>
+    bool hand_out(io_direction d, Claim& claim) noexcept {
+        intrusive_list<list_node>& waiting = waiting_[static_cast<int>(d)];
+        list_node* first = waiting.pop_front();
+        if (first == nullptr) return false;
+        if (waiting.empty()) return claim(*first, true);
+        for (; first != nullptr; first = waiting.pop_front()) (void)claim(*first, false);
+        return false;
+    }
+
+    using word = basic_guarded_word<Atomic, Spin>;
+    word word_;
     intrusive_list<list_node> waiting_[2];
 };
 

@@ -13,8 +13,13 @@ constexpr io_direction out = io_direction::write;
 
 struct claims {
     std::vector<list_node*> nodes;
+    int alone = 0;
     auto into() {
-        return [this](list_node& node) { nodes.push_back(&node); };
+        return [this](list_node& node, bool takes_edge) {
+            nodes.push_back(&node);
+            alone += takes_edge;
+            return true;
+        };
     }
 };
 
@@ -44,7 +49,7 @@ TEST_CASE("an edge that comes between the take and the wait is not slept through
     state.raise(readiness::ready(in), claimed.into());  // while the system call runs, which then says EAGAIN
     CHECK(state.await(in, waiting) == await_verdict::ready);
     CHECK_FALSE(waiting.linked());
-    CHECK(state.take(in));
+    CHECK_FALSE(state.take(in));  // await() did
     CHECK(state.await(in, waiting) == await_verdict::waiting);
     state.raise(readiness::ready(in), claimed.into());
     CHECK(claimed.nodes == std::vector<list_node*>{&waiting});
@@ -69,6 +74,44 @@ TEST_CASE("an edge wakes all of its direction, in the order in which they came, 
     state.withdraw(writer);  // again: nothing
     state.raise(readiness::ready(out), claimed.into());
     CHECK(claimed.nodes.size() == 2);
+}
+
+TEST_CASE("an edge goes with a lone waiter; several find it set, and so does whoever comes after one that was lost") {
+    readiness state;
+    list_node first, second;
+    claims claimed;
+    (void)state.take(in);
+    CHECK(state.await(in, first) == await_verdict::waiting);
+    state.raise(readiness::ready(in), claimed.into());
+    CHECK(claimed.alone == 1);
+    CHECK_FALSE(state.take(in));
+    CHECK(state.await(in, first) == await_verdict::waiting);
+    CHECK(state.await(in, second) == await_verdict::waiting);
+    state.raise(readiness::ready(in), claimed.into());
+    CHECK(claimed.alone == 1);
+    CHECK(state.take(in));
+    CHECK_FALSE(state.take(in));
+    CHECK(state.await(in, first) == await_verdict::waiting);
+    state.raise(readiness::ready(in), [](list_node&, bool) { return false; });  // it has timed out meanwhile
+    CHECK(state.take(in));
+    CHECK(state.await(in, first) == await_verdict::waiting);
+    state.raise(readiness::ready(in) | readiness::ended(in), claimed.into());
+    CHECK(state.take(in));  // an end is for all
+    CHECK(state.take(in));
+}
+
+TEST_CASE("entering and waiting are one step: a user from then on, but for what is closed") {
+    readiness state;
+    list_node waiting;
+    claims claimed;
+    CHECK(state.enter_and_await(in, waiting) == await_verdict::ready);
+    CHECK_FALSE(state.is_ready(in));
+    CHECK(state.leave() == leave_verdict::stays_open);
+    CHECK(state.enter_and_await(in, waiting) == await_verdict::waiting);
+    CHECK(state.close(claimed.into()) == close_verdict::left_to_users);
+    CHECK(claimed.nodes == std::vector<list_node*>{&waiting});
+    CHECK(state.leave() == leave_verdict::give_back);
+    CHECK(state.enter_and_await(in, waiting) == await_verdict::closed);
 }
 
 TEST_CASE("what has ended stays ready, until somebody finds that it goes on") {
