@@ -1,5 +1,7 @@
 #include "scheduler/core/io_driver.hpp"
 
+#include "scheduler/core/edge_wait.hpp"
+
 namespace fiber::engine {
 
 namespace {

@@ -14,7 +14,6 @@
 #include <mutex>
 
 #include "scheduler/base/clock.hpp"
-#include "scheduler/core/wait.hpp"
 #include "scheduler/io/reactor.hpp"
 
 namespace fiber::engine {
@@ -63,14 +62,5 @@ class io_driver {
     std::atomic<nanos> polled_at_{0};  // a hint
     std::mutex making_;
 };
-
-// Claims a waiter that a readiness hands out; `alone`: the edge goes with it (readiness, I4), which `handed` tells it.
-inline bool claim_for_edge(wake_list& to_wake, list_node& node, bool alone) noexcept {
-    auto& waiting = static_cast<waiter&>(node);
-    if (!waiting.claim(wake_reason::notified)) return false;
-    if (alone) waiting.handed = &waiting;
-    to_wake.push_back(waiting);
-    return true;
-}
 
 }  // namespace fiber::engine

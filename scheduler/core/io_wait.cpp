@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
-#include <optional>
 #include <poll.h>
 #include <system_error>
 
@@ -57,39 +56,12 @@ bool watch_here(io_source& source, io_direction direction, int& error) noexcept 
     return false;
 }
 
-// Parks the running task. nullopt: woken together with others, one of which was faster.
-std::optional<io_wait_verdict> wait_parked(worker& here, io_source& source, io_direction direction, nanos deadline,
-                                           interruptible mode, io_user& user) noexcept {
-    readiness& state = source.state();
-    task_slot& task = *here.current_task();
-    waiter self(task);
-    self.begin(mode == interruptible::yes && here.may_be_interrupted(task));
-    const await_verdict found =
-        user == io_user::entered ? state.await(direction, self) : state.enter_and_await(direction, self);
-    if (found != await_verdict::waiting) [[unlikely]] {
-        if (self.claim(wake_reason::notified)) self.complete();
-        (void)self.wait();
-        if (found == await_verdict::closed) return io_wait_verdict::closed;
-        user = io_user::entered;
-        return io_wait_verdict::ready;
-    }
-    user = io_user::entered;
-    const wake_reason reason = self.wait(deadline);
-    if (reason != wake_reason::notified) [[unlikely]]
-        state.withdraw(self);
-    if (state.is_closed()) [[unlikely]]
-        return io_wait_verdict::closed;
-    if (reason == wake_reason::timed_out) return io_wait_verdict::timed_out;
-    if (reason == wake_reason::cancelled) return io_wait_verdict::cancelled;
-    if (self.handed != nullptr || state.take(direction)) [[likely]]
-        return io_wait_verdict::ready;
-    return std::nullopt;
-}
-
 io_wait_verdict wait_registered(worker& here, io_source& source, io_direction direction, nanos deadline,
                                 interruptible mode, io_user& user) noexcept {
     for (worker* on = &here;; on = worker::current()) {
-        if (const auto verdict = wait_parked(*on, source, direction, deadline, mode, user)) [[likely]]
+        task_slot& self = *on->current_task();
+        const bool cancellable = mode == interruptible::yes && on->may_be_interrupted(self);
+        if (const auto verdict = wait_for_edge(source.state(), self, direction, deadline, cancellable, user)) [[likely]]
             return *verdict;
     }
 }

@@ -5,17 +5,11 @@
 #include <cstdint>
 
 #include "scheduler/base/clock.hpp"
+#include "scheduler/core/edge_wait.hpp"
 #include "scheduler/core/wait.hpp"
 #include "scheduler/io/io_source.hpp"
 
 namespace fiber::engine {
-
-// ready: `ready` has been taken, and an operation must be tried (it may say EAGAIN all the same). failed: it cannot be
-// watched.
-enum class io_wait_verdict : std::uint8_t { ready, closed, timed_out, cancelled, failed };
-
-// Whether the caller is a user of the source (readiness::enter).
-enum class io_user : bool { not_yet, entered };
 
 // Takes `ready` of the direction; parks until it stands, `deadline` at the latest. One who is no user becomes one,
 // unless the source is closed. A fiber: its runtime's reactor watches the source, from the first wait on. A plain

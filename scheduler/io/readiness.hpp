@@ -25,6 +25,7 @@
 
 #include <cstdint>
 
+#include "scheduler/base/atomic.hpp"
 #include "scheduler/base/guarded_word.hpp"
 #include "scheduler/base/intrusive_list.hpp"
 
@@ -37,7 +38,7 @@ enum class leave_verdict : std::uint8_t { stays_open, give_back };     // give_b
 enum class await_verdict : std::uint8_t { waiting, ready, closed };    // waiting: in the list; ready: taken
 enum class close_verdict : std::uint8_t { give_back, left_to_users, was_closed };
 
-template <template <class> class Atomic = std::atomic, class Spin = polite_spin>
+template <template <class> class Atomic = atomic, class Spin = polite_spin>
 class basic_readiness {
  public:
     // What raise() is told.
