@@ -11,6 +11,7 @@
 #include "fiber/error.hpp"
 #include "fiber/event.hpp"
 #include "fiber/exception_group.hpp"
+#include "fiber/file.hpp"
 #include "fiber/future.hpp"
 #include "fiber/gather.hpp"
 #include "fiber/introspect.hpp"
