@@ -13,23 +13,22 @@
 
 namespace example {
 
-// What a session tells about itself. Between requests it is idle: a stop ends it there.
+// What a session and its server tell each other. Between requests a session is idle: a stop of the server ends it
+// there.
 class idleness {
  public:
-    void begin_idle() noexcept { state_.store(idle); }
-    // false: the server stops, and the session is to leave.
-    [[nodiscard]] bool end_idle() noexcept {
-        state expected = idle;
-        return state_.compare_exchange_strong(expected, busy);
-    }
-    // true: it was idle, and end_idle() will say no.
-    bool tell() noexcept {
-        state expected = idle;
-        return state_.compare_exchange_strong(expected, told);
-    }
+    // The session's. false: the server stops, and the session is to leave.
+    [[nodiscard]] bool begin_idle() noexcept { return change(busy, idle); }
+    [[nodiscard]] bool end_idle() noexcept { return change(idle, busy); }
+
+    // The server's: it stops. true: the session is idle.
+    bool tell() noexcept { return state_.exchange(told) == idle; }
 
  private:
     enum state { busy, idle, told };
+
+    bool change(state from, state to) noexcept { return state_.compare_exchange_strong(from, to); }
+
     std::atomic<state> state_{busy};
 };
 

@@ -81,10 +81,11 @@ class session {
  private:
     // Between requests: here a stop of the server ends the connection.
     bool await_request(example::idleness& idle) {
-        if (buffer_.size() != 0) return true;  // it is pipelined
-        idle.begin_idle();
-        fiber::with_timeout(patience_,
-                            [&] { socket_.async_wait(tcp::socket::wait_read, fiber::use_fiber.on_cancel(socket_)); });
+        if (!idle.begin_idle()) return false;
+        if (buffer_.size() == 0) {  // otherwise the next request has come already
+            fiber::with_timeout(
+                patience_, [&] { socket_.async_wait(tcp::socket::wait_read, fiber::use_fiber.on_cancel(socket_)); });
+        }
         return idle.end_idle();
     }
 

@@ -63,7 +63,7 @@ class session {
     std::size_t next_line(std::string& text, example::idleness& idle) {
         std::size_t size = 0;
         error_code error;
-        idle.begin_idle();
+        if (!idle.begin_idle()) return 0;
         fiber::with_timeout(patience_, [&] {
             size = asio::async_read_until(stream_, asio::dynamic_buffer(text, longest_line), '\n',
                                           fiber::use_fiber[error].on_cancel(stream_.next_layer()));

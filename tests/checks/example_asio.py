@@ -92,7 +92,7 @@ def stop(build):
             busy.send("rd")
             expect(response(busy), (200, b"word"), "the request that had begun")
             expect(busy.all(), b"", "and then the end")
-            expect(server.wait(), 0, "the exit status")
+            expect(server.wait(10), 0, "the exit status, before any limit")
 
 
 # --- TLS ---
