@@ -132,17 +132,21 @@ class cancellation {
     }
 
     outcome follow(chain way) noexcept {
+        cancel_target closing{nullptr, 0};
         for (;;) {
             const std::uintptr_t awaited = way.last().task->awaiting.load(std::memory_order_acquire);
             if (awaited & 1) {
                 if (branch_off(way, awaited)) return outcome::forwarded;
-            } else {
-                const cancel_target next = awaited_by(way.last());
-                if (next.task != nullptr && next.task == asker_) {
+            } else if (const cancel_target next = awaited_by(way.last()); next.task != nullptr) {
+                if (next.task == asker_) {
                     way.take_back_counts();
                     return came_back();
                 }
-                if (next.task != nullptr && !way.goes_round(next) && !visits(next) && count_request(next)) {
+                if (visits(next)) {
+                    // The last cannot take it if it has called the next on its own stack: the forwarder has to end.
+                    if (next == closing) return outcome::closes;
+                    closing = next;
+                } else if (!way.goes_round(next) && count_request(next)) {
                     way.go_to(next);
                     continue;
                 }

@@ -239,6 +239,33 @@ TEST_CASE("a task gathers itself through another that has not begun to wait: can
     });
 }
 
+// The story: the last of the ring could not take it, for what it waits for stands on its own stack; and the walk tried
+// again and again.
+TEST_CASE("a ring through a gather that is called on the stack of the one that waits for it") {
+    on_each_worker_count([] {
+        for (const bool from_first : {true, false}) {
+            std::optional<fiber::task<void>> second;
+            fiber::event go;
+            fiber::event spawned;
+            fiber::task<void> first;
+            first = fiber::spawn([&] {
+                go.wait();
+                second = fiber::spawn([&] { fiber::gather(first); });
+                spawned.set();
+                second->get();
+            });
+            go.set();
+            spawned.wait();
+            settle();
+            CHECK((from_first ? first : *second).cancel());
+            first.wait();
+            second->wait();
+            CHECK(first.cancelled());
+            CHECK(second->cancelled());
+        }
+    });
+}
+
 TEST_CASE("a cancellation goes down a long way of gathers on little stack, and counts once at each") {
     on_each_worker_count([] {
         constexpr std::size_t length = 2'000;
