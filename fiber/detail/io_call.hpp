@@ -116,6 +116,14 @@ inline long begin_to_try(io_use& use, engine::io_direction direction, engine::na
     return wait_to_try(use, direction, deadline);
 }
 
+// After a write that went through. If `ready` was taken for it, by this one's wait or another's, there may be room for
+// more, and no edge will say so: the kernel reports room only to one that has found none.
+inline void put_back_room(engine::io_source& source) noexcept {
+    constexpr auto write = engine::io_direction::write;
+    if (!source.state().is_ready(write)) [[unlikely]]
+        engine::raise_and_wake(source, write);
+}
+
 // Calls `call` until it does something else than to block. Returns its result, -errno, was_closed or timed_out.
 // A read takes readiness before it tries: whoever finds that there is more to read owes raise_and_wake().
 // `call`: fd -> result or -errno. Cancellation point at its beginning and while it waits.
@@ -131,8 +139,10 @@ long perform(engine::io_source& source, engine::io_direction direction, engine::
             return failed;
         // A limit of zero only looks: so it does look, whatever edge is still on its way.
         const long done = call(source.fd());
-        if (done != -EAGAIN) [[likely]]
+        if (done != -EAGAIN) [[likely]] {
+            if (direction == engine::io_direction::write) put_back_room(source);
             return done;
+        }
         if (failed != 0) return timed_out;
         // It blocks: to wait, `ready` must have been taken before the last try.
         if (!taken || source.state().has_ended(direction)) {

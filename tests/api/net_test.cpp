@@ -144,6 +144,26 @@ TEST_CASE("a slow reader holds the writer up; memory does not grow; both can be 
     });
 }
 
+// A write that had to wait took `ready`, and the kernel reports room once more only to one that has found none: so the
+// next write, for which there is room, waited for an edge that never came.
+TEST_CASE("after a write that had to wait, the next one goes ahead") {
+    on_each_worker_count([] {
+        connection both;
+        const std::string block(1 << 16, 'x');
+        std::size_t sent = 0;
+        std::error_code error;
+        while (!error) sent += both.far.write_some(block, error, 0ms);
+        auto writing = fiber::spawn([&] {
+            both.far.write_all("this has to wait");
+            for (int i = 0; i < 3; ++i) both.far.write_all(".");
+        });
+        settle();
+        both.near.read_exactly(sent);
+        CHECK(writing.wait_for(20s));
+        CHECK(both.near.read_exactly(19, 20s) == "this has to wait...");
+    });
+}
+
 TEST_CASE("closing wakes reader, writer and accept with an error that says so") {
     on_each_worker_count([] {
         connection both;
