@@ -9,13 +9,12 @@
 
 namespace fiber {
 
-void yield() {
-    switch (engine::worker::yield()) {
-        case engine::worker::yield_verdict::done:
-            return;
-        case engine::worker::yield_verdict::check: this_fiber::check_cancelled(); return;
-        case engine::worker::yield_verdict::no_fiber:
-            ::sched_yield();
+void detail::after_turn() {
+    const engine::worker* here = engine::worker::current();
+    if (here == nullptr || here->current_task() == nullptr) {
+        ::sched_yield();
+    } else {
+        this_fiber::check_cancelled();
     }
 }
 

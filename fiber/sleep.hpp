@@ -5,11 +5,13 @@
 #include <chrono>
 
 #include "fiber/duration.hpp"
+#include "scheduler/core/turn.hpp"
 
 namespace fiber {
 
 namespace detail {
 void sleep_until_nanos(engine::nanos deadline);
+void after_turn();  // on a fiber throws a pending cancellation; lets other threads run where there is no fiber
 }
 
 // The time that all waits go by: the steady clock's; on a fiber of a runtime with virtual_time, that runtime's, which
@@ -20,7 +22,12 @@ inline std::chrono::steady_clock::time_point now() noexcept {
 
 // Goes to the end of the queue: one turn for whoever else is runnable. asyncio.sleep(0).
 // On a fiber; on a plain thread std::this_thread::yield(). Cancellation point: throws `cancelled`.
-void yield();
+inline void yield() {
+    const engine::turn mine = engine::begin_turn();
+    const bool look = mine.to != nullptr ? engine::end_turn(engine::jump(mine.to, mine.handed)) : mine.look();
+    if (look) [[unlikely]]
+        detail::after_turn();
+}
 
 // Parks for at least `length`; zero or less is one yield(). It is late by the timer's grain, some 16 us, and by the
 // load. On a fiber; a plain thread sleeps. Throws std::invalid_argument for NaN; what exceeds the clock's range never

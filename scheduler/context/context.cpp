@@ -1,6 +1,5 @@
-// The switch. What the raw jump of Boost.Context leaves to us: exception globals, the floating-point trap, sanitizers.
-// One jump carries one word; it carries the address of the context that was left, whose sp_ (unused while its execution
-// runs) carries the argument. The side that arrives takes the argument out and stores the saved stack pointer there.
+// The jump, how an execution begins, and the switch under sanitizers. What the raw jump of Boost.Context leaves to us:
+// exception globals, the floating-point trap, the prediction of returns, sanitizers.
 #include "scheduler/context/context.hpp"
 
 #include <boost/context/detail/fcontext.hpp>
@@ -22,44 +21,18 @@ using boost::context::detail::jump_fcontext;
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
-namespace {
-
 #if defined(__x86_64__)
-// jump_fcontext is called but left by an indirect jump, not by a return. The processor's return predictor then stands
-// one address too deep, and every return above mispredicts, level by level (bench: yield). Here the jump's own return
-// address is pushed without a call, and the return of this function takes the address that its call pushed: balanced,
-// so that returns are predicted whenever both executions left through the same callers, as parked fibers mostly do.
-__attribute__((naked, noinline)) transfer_t jump(void* /*to*/, void* /*data*/) noexcept {
-    asm("leaq 1f(%rip), %rax\n\t"
-        "pushq %rax\n\t"
-        "jmp jump_fcontext@PLT\n"
-        "1:\n\t"
-        "ret");
+__attribute__((naked, noinline)) landing fiber_engine_jump(void* /*to*/, void* /*handed*/) noexcept {
+    asm("jmp *jump_fcontext@GOTPCREL(%rip)");
 }
 #else
-// On AArch64 jump_fcontext leaves by a return.
-inline transfer_t jump(void* to, void* data) noexcept { return jump_fcontext(to, data); }
+landing fiber_engine_jump(void* to, void* handed) noexcept {
+    const transfer_t from = jump_fcontext(to, handed);
+    return {from.fctx, from.data};
+}
 #endif
 
-}  // namespace
-
-struct context::landing {
-    // jump_fcontext saves MXCSR at the saved stack pointer and loads it again. A load that changes a sticky flag costs
-    // about 70 ns, ten times the switch (bench: yield_fp); so the flags now set are set in the target's saved word too,
-    // and the load changes control bits at most, which is cheap. An OR, not a copy: what the target raised stays
-    // raised. Not instrumented by ASan: the word lies below the frames it knows of.
-    __attribute__((no_sanitize("address"))) static void carry_sticky_flags([[maybe_unused]] void* saved_sp) noexcept {
-#if defined(__x86_64__)
-        using word [[gnu::may_alias]] = std::uint32_t;
-        word& saved = *static_cast<word*>(saved_sp);
-        const std::uint32_t missing = __builtin_ia32_stmxcsr() & carried_flags_ & ~saved;
-        // Rare: the flags spread once, then all have them. A predicted branch, unlike an unconditional OR, keeps the
-        // chain of store, OR and load off the path.
-        if (missing != 0) [[unlikely]]
-            saved |= missing;
-#endif
-    }
-
+struct context::making {
     // Just before leaving for `to`. Nothing between here and the jump may call an instrumented function.
     static void depart([[maybe_unused]] context& from, [[maybe_unused]] context& to) noexcept {
 #if FIBER_ASAN
@@ -73,13 +46,13 @@ struct context::landing {
 
     // First thing on arrival. `fake_stack` is what the arriving execution saved when it left; returns the argument.
     // The bounds of the stack that was left come from ASan itself: it knows those of a thread's own stack, too.
-    static void* arrive(const transfer_t& from, [[maybe_unused]] void* fake_stack) noexcept {
-        context& left = *static_cast<context*>(from.data);
+    static void* arrive(const landing& from, [[maybe_unused]] void* fake_stack) noexcept {
+        auto& left = *static_cast<context*>(from.handed);
 #if FIBER_ASAN
         __sanitizer_finish_switch_fiber(fake_stack, &left.bottom_, &left.size_);
 #endif
         void* argument = left.sp_;
-        left.sp_ = from.fctx;
+        left.sp_ = from.sp;
         return argument;
     }
 
@@ -87,8 +60,7 @@ struct context::landing {
     // switch has no room for. Not instrumented by ASan: until arrive() it takes this stack for the maker's.
     __attribute__((no_sanitize("address"))) static void start(transfer_t from) noexcept {
         const entry run = *static_cast<const entry*>(from.data);
-        from = jump(from.fctx, nullptr);
-        run(arrive(from, nullptr));
+        run(arrive(jump(from.fctx, nullptr), nullptr));
         std::abort();
     }
 };
@@ -110,13 +82,13 @@ void context::make(const stack_view& where, entry start) noexcept {
     bottom_ = where.limit;
     size_ = where.size();
 #endif
-    sp_ = make_fcontext(where.base, where.size(), &landing::start);
+    sp_ = make_fcontext(where.base, where.size(), &making::start);
 #if FIBER_TSAN
     void* maker = __tsan_get_current_fiber();
     tsan_fiber_ = __tsan_create_fiber(0);
     __tsan_switch_to_fiber(tsan_fiber_, 0);
 #endif
-    sp_ = jump(sp_, &start).fctx;
+    sp_ = jump(sp_, &start).sp;
 #if FIBER_TSAN
     __tsan_switch_to_fiber(maker, 0);
 #endif
@@ -154,25 +126,25 @@ void context::discard() noexcept {
     sp_ = nullptr;
 }
 
+#if FIBER_ASAN || FIBER_TSAN
 void* switch_to(context& from, context& to, void* argument, exception_globals& live) noexcept {
     FIBER_ASSERT(to.sp_ != nullptr && &from != &to);
-    // All of this thread's state is exchanged before the jump: what comes back may be on another thread.
-    from.globals_ = live;
-    live = to.globals_;
+    if (!live.empty() || !to.globals_.empty()) context::exchange_globals(from, to, live);
     void* target = to.sp_;
-    context::landing::carry_sticky_flags(target);
     from.sp_ = argument;
-    context::landing::depart(from, to);
-    const transfer_t back = jump(target, &from);
+    context::making::depart(from, to);
+    const landing back = jump(target, &from);
+    context::adopt_sticky_flags(back.sp, nullptr);
 #if FIBER_ASAN
-    return context::landing::arrive(back, from.fake_stack_);
+    return context::making::arrive(back, from.fake_stack_);
 #else
-    return context::landing::arrive(back, nullptr);
+    return context::making::arrive(back, nullptr);
 #endif
 }
+#endif
 
 #if defined(__x86_64__)
-// Does jump_fcontext keep MXCSR where carry_sticky_flags() looks for it, and load it from there? Leaves with a marked
+// Does jump_fcontext keep MXCSR where adopt_sticky_flags() looks for it, and load it from there? Leaves with a marked
 // control word and no flag set; the other side looks for the mark and sets a flag; back here the flag must have
 // arrived.
 struct context::frame_probe {

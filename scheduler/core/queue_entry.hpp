@@ -21,15 +21,20 @@ namespace fiber::engine {
 
 enum class entry_verdict : std::uint8_t { run, dropped };
 
+// A fiber that was woken, with one entry: nothing is left to be agreed on.
+[[nodiscard]] constexpr bool is_woken_fiber(std::uint64_t state) noexcept {
+    return (state & (task_slot::started | task_slot::queued)) == task_slot::started;
+}
+
 // Says what the holder of an entry does with it; `now` is the state afterwards. A fresh task is claimed for the caller.
 // Whoever took the entry out of its queue, once. Atomic: std::atomic, or a model checker's stand-in.
 template <class Atomic>
 [[nodiscard]] inline entry_verdict accept_entry(Atomic& state, std::uint64_t& now) noexcept {
     std::uint64_t seen = state.load(std::memory_order_acquire);  // P1
     for (;;) {
-        if ((seen & (task_slot::started | task_slot::queued)) == task_slot::started) {
+        if (is_woken_fiber(seen)) {
             now = seen;
-            return entry_verdict::run;  // a fiber that was woken
+            return entry_verdict::run;
         }
         const bool fresh = !(seen & task_slot::started);
         now = (seen | task_slot::started) & ~task_slot::queued;

@@ -15,16 +15,25 @@ namespace {
 thread_local worker* this_thread_worker __attribute__((tls_model("initial-exec"))) = nullptr;
 
 constexpr std::uint32_t most_spare_promises = 16'384;  // per class; bench pingpong_future holds 10,000 at once
-constexpr std::uint32_t pooled_stacks = 64;  // per class and worker; what exceeds it goes back to the arena
+constexpr std::uint32_t pooled_stacks = 64;            // per class and worker; what exceeds it goes back to the arena
 
 // Names the fiber whose stack has overflowed. On the signal stack, at any point of the program: reads without locks.
 int describe_overflow(const void* fault, char* buffer, std::size_t size) noexcept {
     constexpr std::ptrdiff_t reach = 64 * 1024;  // a large frame may step over a part of the guard
+    const auto lies_below = [fault](const stack_view& stack) {
+        const std::ptrdiff_t below = stack.limit - static_cast<const std::byte*>(fault);
+        return below > 0 && below <= reach;
+    };
     worker* here = this_thread_worker;
-    if (here == nullptr || here->current_task() == nullptr) return 0;
-    const std::ptrdiff_t below = here->stack_bounds().limit - static_cast<const std::byte*>(fault);
-    if (below <= 0 || below > reach) return 0;
-    const task_slot& task = *here->current_task();
+    if (here == nullptr) return 0;
+    const task_slot* found = here->current_task();
+    if (found == nullptr || !lies_below(here->stack_bounds())) {
+        // It was leaving its stack. Slots and stacks stay mapped as long as workers run.
+        found = here->departed_task();
+        const fiber_stack* left = found != nullptr ? found->stack.load(std::memory_order_relaxed) : nullptr;
+        if (left == nullptr || !lies_below(left->bounds)) return 0;
+    }
+    const task_slot& task = *found;
     signal_safe_text text(buffer, size);
     text << "fiber: stack overflow in task ";
     if (task.extras != nullptr && !task.extras->name.empty()) {
@@ -79,9 +88,9 @@ void worker::run() noexcept {
     const alternate_signal_stack signal_stack;
     install_overflow_handler(&describe_overflow);
     exceptions_ = thread_exception_globals();
-    arriving_ = acquire_stack(default_class_);  // prepare() has seen to it
+    stack_ = acquire_stack(default_class_);  // prepare() has seen to it
     this_thread_worker = this;
-    switch_to(thread_context_, arriving_->where, this, *exceptions_);
+    switch_to(thread_context_, stack_->where, this, *exceptions_);
     after_switch();
     this_thread_worker = nullptr;
     release_all_stacks();
@@ -93,27 +102,15 @@ void worker::run() noexcept {
 
 // --- switching ---
 
-worker* worker::switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept {
-    self->arriving_ = &to;
-    return static_cast<worker*>(switch_to(from.where, to.where, self, *self->exceptions_));
-}
-
-inline void worker::arrive(fiber_stack& here, task_slot* task) noexcept {
-    stack_ = &here;
-    task_ = task;
-    if (departed_how_ != departure::none) after_switch();
-}
-
-// Leaves the running task's stack for `next`; returns, perhaps on another worker, when the task's turn comes again.
-inline void worker::leave_for(worker* self, task_slot* next, departure how) noexcept {
-    fiber_stack& here = *self->stack_;
-    task_slot* task = self->task_;
-    fiber_stack& to = self->stack_of(next);
-    if (&to == &here) return;  // a lone fiber that yields is its own successor
-    self->departed_how_ = how;
-    self->departed_task_ = task;
-    worker* now = switch_stacks(self, here, to);
-    now->arrive(here, task);
+// Who runs next, and where, is noted before the jump: what it is is known on this side, while on the other it would
+// have to come from the stack that is being loaded (bench yield). Returns where to go.
+inline fiber_stack& worker::turn_to(task_slot* next) noexcept {
+    task_slot* task = task_;
+    // Stored once: a load that hits the store of the turn before would wait for it.
+    if (task->stack.load(std::memory_order_relaxed) != stack_) task->stack.store(stack_, std::memory_order_relaxed);
+    departed_task_ = task;
+    stack_ = &stack_of(next);
+    return *stack_;
 }
 
 inline void worker::after_switch() noexcept {
@@ -135,37 +132,73 @@ void worker::park() noexcept {
     task_slot& task = *self->task_;
     if (!task.is(task_slot::started)) mark_started_out_of_turn(task);
     if (task.park.completed()) return;
-    task.stack.store(self->stack_, std::memory_order_relaxed);
-    leave_for(self, self->take(), departure::park);
+    task_slot* next = self->take();
+    self->departed_how_ = departure::park;
+    fiber_stack& here = *self->stack_;
+    fiber_stack& there = self->turn_to(next);
+    auto* now = static_cast<worker*>(switch_to(here.where, there.where, self, *self->exceptions_));
+    now->after_switch();
 }
 
-worker::yield_verdict worker::yield() noexcept {
+namespace {
+
+bool is_cancel_pending(const task_slot& task) noexcept {
+    return task.state.load(std::memory_order_relaxed) & task_slot::cancel_pending;
+}
+
+}  // namespace
+
+turn worker::begin_turn() noexcept {
     worker* self = this_thread_worker;  // as current(): this function is not inlined either, and reads it once
     if (self == nullptr || self->task_ == nullptr) [[unlikely]]
-        return yield_verdict::no_fiber;
+        return turn::without_jump(true);
     task_slot& task = *self->task_;
     const std::uint64_t seen = task.state.load(std::memory_order_relaxed);
     if ((seen & (task_slot::started | task_slot::cancel_pending)) != task_slot::started) [[unlikely]] {
-        if ((seen & task_slot::cancel_pending) && self->may_be_interrupted(task)) return yield_verdict::check;
+        if ((seen & task_slot::cancel_pending) && self->may_be_interrupted(task)) return turn::without_jump(true);
         if (!(seen & task_slot::started)) mark_started_out_of_turn(task);
     }
-    if (self->next_.load(std::memory_order_relaxed) != nullptr || self->deque_.size() != 0 || self->poll_all()) {
-        task.stack.store(self->stack_, std::memory_order_relaxed);
-        if (self->alone_) {
-            leave_for(self, self->take_in_exchange(task), departure::none);
-        } else {
-            leave_for(self, self->take(), departure::yield);
-        }
-    }
-    return (task.state.load(std::memory_order_relaxed) & task_slot::cancel_pending) ? yield_verdict::check
-                                                                                    : yield_verdict::done;
+    task_slot* next = self->alone_ ? self->take_in_exchange(task) : self->take_among_others(task);
+    if (next == &task) return turn::without_jump(is_cancel_pending(task));
+    fiber_stack& here = *self->stack_;
+    fiber_stack& there = self->turn_to(next);
+#if FIBER_ASAN || FIBER_TSAN
+    auto* now = static_cast<worker*>(switch_to(here.where, there.where, self, *self->exceptions_));
+    now->after_switch();
+    return turn::without_jump(is_cancel_pending(task));
+#else
+    const context::departure leaving = context::leave(here.where, there.where, self, *self->exceptions_);
+    return {leaving.to, leaving.from};
+#endif
 }
+
+bool worker::end_turn([[maybe_unused]] landing here) noexcept {
+#if FIBER_ASAN || FIBER_TSAN
+    return false;  // never called: begin_turn() has done it all
+#else
+    auto* now = static_cast<worker*>(context::arrive(here));
+    now->stack_->where.adopt_flags_of(here);
+    if (now->departed_how_ != departure::none) [[unlikely]]
+        settle_departure(now);
+    return is_cancel_pending(*now->task_);
+#endif
+}
+
+// Out of line, for a lone worker leaves nothing behind that yields.
+__attribute__((noinline)) void worker::settle_departure(worker* now) noexcept { now->after_switch(); }
+
+turn begin_turn() noexcept { return worker::begin_turn(); }
+bool end_turn(landing here) noexcept { return worker::end_turn(here); }
 
 // The stack to go on from: that of a parked fiber, or a pooled one in its loop, which gets what is in handed_.
 inline fiber_stack& worker::stack_of(task_slot* next) noexcept {
     if (next != nullptr) [[likely]] {
-        if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) return *parked_on;
+        if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) [[likely]] {
+            task_ = next;
+            return *parked_on;
+        }
     }
+    task_ = nullptr;
     handed_ = next;
     fiber_stack* spare = stacks_[default_class_];
     FIBER_ASSERT(spare != nullptr);
@@ -176,8 +209,8 @@ inline fiber_stack& worker::stack_of(task_slot* next) noexcept {
 
 void worker::loop(void* argument) noexcept {
     auto* self = static_cast<worker*>(argument);
-    fiber_stack& here = *self->arriving_;
-    self->arrive(here, nullptr);
+    fiber_stack& here = *self->stack_;
+    self->after_switch();
     for (;;) {
         task_slot* next = std::exchange(self->handed_, nullptr);
         if (next == nullptr) next = self->take();
@@ -187,11 +220,12 @@ void worker::loop(void* argument) noexcept {
             self->departed_how_ = departure::release_stack;
             self->departed_stack_ = &here;
             self = static_cast<worker*>(switch_to(here.where, self->thread_context_, self, *self->exceptions_));
-            self->arrive(here, nullptr);
+            self->after_switch();
             continue;
         }
         if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) {
             to = parked_on;
+            self->task_ = next;
         } else if (!self->ensure_spare_stack(*next)) {
             continue;
         } else if (next->stack_size_class != here.size_class) {
@@ -206,8 +240,9 @@ void worker::loop(void* argument) noexcept {
         } else {
             self->departed_how_ = departure::release_stack;
             self->departed_stack_ = &here;
-            self = switch_stacks(self, here, *to);
-            self->arrive(here, nullptr);
+            self->stack_ = to;
+            self = static_cast<worker*>(switch_to(here.where, to->where, self, *self->exceptions_));
+            self->after_switch();
         }
     }
 }

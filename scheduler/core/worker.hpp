@@ -31,6 +31,7 @@
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/task.hpp"
 #include "scheduler/core/task_pool.hpp"
+#include "scheduler/core/turn.hpp"
 #include "scheduler/core/wait.hpp"
 #include "scheduler/core/worker_shared.hpp"
 
@@ -58,6 +59,8 @@ class alignas(cache_line) worker final : public worker_shared {
 
     task_slot* current_task() const noexcept { return task_; }
     scheduler& home() const noexcept { return scheduler_; }
+    // The one that it left last: on its way from there the worker has the next one as its current task already.
+    task_slot* departed_task() const noexcept { return departed_task_; }
     const stack_view& stack_bounds() const noexcept { return stack_->bounds; }
     void*& innermost_scope() const noexcept { return stack_->innermost_scope; }  // a task keeps its stack
     exception_globals& exceptions() const noexcept { return *exceptions_; }
@@ -93,9 +96,9 @@ class alignas(cache_line) worker final : public worker_shared {
         task_ = task;
     }
 
-    // Goes to the end of the queue: one turn. `check`: a cancellation may be pending, before or after.
-    enum class yield_verdict : std::uint8_t { done, check, no_fiber };
-    static yield_verdict yield() noexcept;
+    // One turn through the queue, see turn.hpp.
+    static turn begin_turn() noexcept;
+    static bool end_turn(landing here) noexcept;
 
     timer_queue& timers() noexcept { return timers_; }
     void arm(timer& node, nanos deadline) noexcept;
@@ -105,10 +108,9 @@ class alignas(cache_line) worker final : public worker_shared {
 
     // --- worker.cpp: the loop and the switch ---
     [[noreturn]] static void loop(void* argument) noexcept;
-    static void leave_for(worker* self, task_slot* next, departure how) noexcept;
-    static worker* switch_stacks(worker* self, fiber_stack& from, fiber_stack& to) noexcept;
-    void arrive(fiber_stack& here, task_slot* task) noexcept;
+    fiber_stack& turn_to(task_slot* next) noexcept;
     void after_switch() noexcept;
+    static void settle_departure(worker* now) noexcept;
     fiber_stack& stack_of(task_slot* next) noexcept;
     void start_fresh(task_slot& task) noexcept;
     void call(task_slot& task) noexcept;
@@ -122,6 +124,9 @@ class alignas(cache_line) worker final : public worker_shared {
     // --- worker_search.cpp: where the next runnable comes from ---
     task_slot* take() noexcept;
     task_slot* take_in_exchange(task_slot& yielding) noexcept;
+    task_slot* take_in_turn(task_slot& yielding) noexcept;
+    task_slot* take_among_others(task_slot& yielding) noexcept;
+    task_slot* accept_or_take(task_slot* entry) noexcept;
     void prefetch_next() noexcept;
     task_slot* accept(task_slot* entry) noexcept;
     task_slot* take_next_slot() noexcept;
@@ -156,7 +161,6 @@ class alignas(cache_line) worker final : public worker_shared {
     fiber_stack* departed_stack_ = nullptr;
     task_slot* task_ = nullptr;
     fiber_stack* stack_ = nullptr;
-    fiber_stack* arriving_ = nullptr;
     task_slot* last_next_ = nullptr;  // a lone worker's next_ heads a chain; its end
     bool expiring_ = false;           // timers are being expired: what they wake goes first
     task_slot* handed_ = nullptr;     // a runnable that was taken for the loop to run first
@@ -199,23 +203,19 @@ inline task_slot* worker::take() noexcept {
     return nullptr;
 }
 
-// A lone worker's turn: the task that yields goes to the end of the queue, the oldest runnable comes out.
+// A lone worker's turn: the task that yields goes to the end of the queue, the oldest runnable comes out; the task
+// itself if there is no other. Whatever is not the usual case is out of line (bench yield).
 inline task_slot* worker::take_in_exchange(task_slot& yielding) noexcept {
-    if (beat_in_-- == 0) [[unlikely]]
-        beat();
-    task_slot* entry = take_next_slot();
-    if (entry == nullptr) [[likely]] {
-        entry = deque_.exchange_top(&yielding);
-    } else {
-        push(yielding);
-    }
-    for (; entry != nullptr; entry = deque_.take()) {
-        if (task_slot* task = accept(entry)) [[likely]] {
-            prefetch_next();
-            return task;
-        }
-    }
-    return nullptr;
+    if (next_.load(std::memory_order_relaxed) != nullptr || beat_in_ == 0) [[unlikely]]
+        return take_in_turn(yielding);
+    task_slot* entry = deque_.exchange_top(&yielding);
+    if (entry == nullptr) [[unlikely]]
+        return take_in_turn(yielding);
+    --beat_in_;
+    if (!is_woken_fiber(entry->state.load(std::memory_order_acquire))) [[unlikely]]
+        return accept_or_take(entry);
+    prefetch_next();
+    return entry;
 }
 
 // With thousands of fibers each turn would wait for three cache misses in a row: slot, stack header, saved frame. They

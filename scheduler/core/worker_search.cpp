@@ -60,6 +60,27 @@ worker::claim worker::take_out_of_queue(task_slot& task) noexcept {
     return claim_without_entry(task.state) ? claim::entry_left : claim::none;
 }
 
+// Of a lone worker: timers, outside work and what goes ahead of the queue are older than the task that yields.
+__attribute__((noinline)) task_slot* worker::take_in_turn(task_slot& yielding) noexcept {
+    if (next_.load(std::memory_order_relaxed) == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
+    if (beat_in_ == 0) beat();
+    push(yielding);
+    return take();
+}
+
+// Where others may run it: the task that yields goes into the queue only when its stack is free (after_switch). Itself
+// if there is no other; nullptr if a thief was faster.
+__attribute__((noinline)) task_slot* worker::take_among_others(task_slot& yielding) noexcept {
+    if (next_.load(std::memory_order_relaxed) == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
+    departed_how_ = departure::yield;
+    return take();
+}
+
+__attribute__((noinline)) task_slot* worker::accept_or_take(task_slot* entry) noexcept {
+    task_slot* task = accept(entry);
+    return task != nullptr ? task : take();
+}
+
 // --- outside work and timers ---
 
 __attribute__((noinline)) void worker::beat() noexcept {

@@ -123,13 +123,13 @@ class work_stealing_deque {
         }
     }
 
-    // Owner only. Removes the oldest entry and adds `item` as the newest, which needs no room; the item itself when
-    // empty. Requires: one_worker.
+    // Owner only. Removes the oldest entry and adds `item` as the newest, which needs no room; nullptr when empty, and
+    // then nothing has been added. Requires: one_worker.
     [[gnu::always_inline]] T* exchange_top(T* item) noexcept {
         FIBER_ASSERT(mode_ == sharing::one_worker);
         const index top = top_.load(std::memory_order_relaxed);
         const index bottom = bottom_.load(std::memory_order_relaxed);
-        if (top == bottom) return item;
+        if (top == bottom) return nullptr;
         T* oldest = own_->slot(top).load(std::memory_order_relaxed);  // before the store: of a full ring it is one slot
         own_->slot(bottom).store(item, std::memory_order_relaxed);
         top_.store(top + 1, std::memory_order_relaxed);
@@ -209,8 +209,8 @@ class work_stealing_deque {
         return top >= bottom_.load(std::memory_order_seq_cst);   // P6
     }
 
-    // Any thread. How many entries were ever pushed, if stealable; unlike bottom it never falls. A hint: a thief that sees it move
-    // knows that the lone entry is fresh and its owner busy with it.
+    // Any thread. How many entries were ever pushed, if stealable; unlike bottom it never falls. A hint: a thief that
+    // sees it move knows that the lone entry is fresh and its owner busy with it.
     std::uint64_t pushes() const noexcept { return pushes_.load(std::memory_order_relaxed); }
 
  private:
