@@ -78,4 +78,14 @@ inline fiber::runtime_options quiet(unsigned workers) {
     return options;
 }
 
+// The same for all that can fail, in a runtime of each count of workers.
+template <class Program>
+void fail_everywhere(Program program) {
+    for_each_worker_count([program](unsigned workers) {
+        for (const resource what : {resource::memory, resource::thread, resource::mapping}) {
+            fail_at_each_request(what, [&] { return fiber::run(quiet(workers), program); });
+        }
+    });
+}
+
 }  // namespace fiber::test

@@ -140,15 +140,6 @@ int sockets() {
     return right ? 1 : 0;
 }
 
-template <class Program>
-void fail_everywhere(Program program) {
-    for_each_worker_count([program](unsigned workers) {
-        for (const resource what : {resource::memory, resource::thread, resource::mapping}) {
-            fail_at_each_request(what, [&] { return fiber::run(quiet(workers), program); });
-        }
-    });
-}
-
 }  // namespace
 
 TEST_CASE("what runs out in limits and groups ends in an error, and nothing is left") {

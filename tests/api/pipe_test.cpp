@@ -17,7 +17,7 @@ namespace io = fiber::io;
 TEST_CASE("what is written into a pipe comes out: by lines, by counts, by pieces, and the rest") {
     on_each_worker_count([] {
         auto [from, to] = io::pipe();
-        auto writer = fiber::spawn([&] {
+        auto writer = fiber::spawn([&, &to = to] {
             for (const char* piece : {"one\ntw", "o\nthr", "ee56", "rest"}) {
                 to.write_all(piece);
                 fiber::yield();
@@ -42,7 +42,7 @@ TEST_CASE("a full pipe holds the writer up, and nothing is lost") {
         auto [from, to] = io::pipe();
         std::string sent;
         for (int i = 0; i < 1'000'000; ++i) sent.push_back(static_cast<char>('a' + i % 26));
-        auto writer = fiber::spawn([&] {
+        auto writer = fiber::spawn([&, &to = to] {
             to.write_all(sent);
             to.close();
         });
