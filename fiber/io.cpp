@@ -130,13 +130,6 @@ void wait_for_level(const descriptor& which, io_direction direction, std::error_
     fiber::detail::throw_io_error(error, with_number(operation, which.source() != nullptr ? which.source()->fd() : -1));
 }
 
-std::size_t settled(long outcome, std::error_code& error) noexcept {
-    error.clear();
-    if (outcome >= 0) return static_cast<std::size_t>(outcome);
-    error = fiber::detail::error_of(outcome);
-    return 0;
-}
-
 }  // namespace
 
 void descriptor::wait_readable(std::error_code& error, limit within) {
@@ -160,18 +153,19 @@ void descriptor::wait_writable(limit within) {
 }
 
 std::size_t descriptor::read_some(mutable_bytes into, std::error_code& error, limit within) {
-    if (source_ == nullptr) return settled(fiber::detail::was_closed, error);
-    return settled(
+    if (source_ == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
+    return fiber::detail::settled(
         fiber::detail::perform_read(*source_, into.size, within.deadline(),
                                     [&](int fd) { return fiber::detail::read_now(fd, into.data, into.size); }),
         error);
 }
 
 std::size_t descriptor::write_some(const_bytes from, std::error_code& error, limit within) {
-    if (source_ == nullptr) return settled(fiber::detail::was_closed, error);
-    return settled(fiber::detail::perform(*source_, io_direction::write, within.deadline(),
-                                          [&](int fd) { return fiber::detail::write_now(fd, from.data, from.size); }),
-                   error);
+    if (source_ == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
+    return fiber::detail::settled(
+        fiber::detail::perform(*source_, io_direction::write, within.deadline(),
+                               [&](int fd) { return fiber::detail::write_now(fd, from.data, from.size); }),
+        error);
 }
 
 std::size_t descriptor::read_some(mutable_bytes into, limit within) {

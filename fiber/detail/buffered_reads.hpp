@@ -26,9 +26,10 @@ struct buffered_reads {
 
     // At least one byte, at most all that fit; 0: the end, an error, or nothing fits.
     std::size_t some(io::mutable_bytes into) {
+        if (buffer.size() == 0) [[likely]]
+            return receive_into(into.data, into.size);
         error.clear();
-        if (buffer.size() != 0) return buffer.take(into.data, into.size);
-        return receive_into(into.data, into.size);
+        return buffer.take(into.data, into.size);
     }
 
     // All of it, or less with an error. What fits into a small buffer is taken out of it only when all is there:
@@ -113,15 +114,9 @@ struct buffered_reads {
     }
 
     std::size_t receive_into(void* into, std::size_t size) {
-        error.clear();
-        long outcome = was_closed;
-        if (source != nullptr) {
-            if (size == 0) return 0;
-            outcome = perform_read(*source, size, deadline, [&](int fd) { return receive(fd, into, size); });
-        }
-        if (outcome >= 0) return static_cast<std::size_t>(outcome);
-        error = error_of(outcome);
-        return 0;
+        if (source == nullptr) return settled(was_closed, error);
+        if (size == 0) return settled(0, error);
+        return settled(perform_read(*source, size, deadline, [&](int fd) { return receive(fd, into, size); }), error);
     }
 };
 

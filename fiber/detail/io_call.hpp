@@ -62,6 +62,15 @@ inline constexpr long timed_out = -100'002;
 
 // From a negative outcome.
 std::error_code error_of(long outcome) noexcept;
+// A count, or 0 and what went wrong.
+inline std::size_t settled(long outcome, std::error_code& error) noexcept {
+    if (outcome < 0) [[unlikely]] {
+        error = error_of(outcome);
+        return 0;
+    }
+    error.clear();
+    return static_cast<std::size_t>(outcome);
+}
 // Throws what it stands for: timeout_error, or std::system_error with `what` before the cause.
 [[noreturn]] void throw_io_error(const std::error_code& error, const std::string& what);
 

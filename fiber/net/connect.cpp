@@ -95,34 +95,6 @@ __attribute__((noinline)) int pending_error(int fd) noexcept {
     return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
-// Tries all in turn, staggered; returns the first that succeeds.
-stream race(const std::vector<endpoint>& all, const io::limit& within, const socket_options& options) {
-    std::vector<task<stream>> running;
-    std::exception_ptr first_failure;
-    std::size_t next = 0;
-    for (;;) {
-        if (next < all.size()) {
-            running.push_back(spawn([to = all[next], within, options] { return connect(to, within, options); }));
-            ++next;
-        }
-        if (running.empty()) std::rethrow_exception(first_failure);
-        if (next < all.size()) {
-            (void)wait(running, first_completed, stagger);
-        } else {
-            (void)wait(running, first_completed);
-        }
-        for (std::size_t i = running.size(); i-- > 0;) {
-            if (!running[i].done()) continue;
-            try {
-                return running[i].get();  // the others are cancelled and joined
-            } catch (const std::exception&) {
-                if (first_failure == nullptr) first_failure = std::current_exception();
-            }
-            running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
-        }
-    }
-}
-
 }  // namespace
 
 const std::error_category& resolve_category() noexcept {
@@ -160,9 +132,37 @@ stream connect(const endpoint& to, io::limit within, const socket_options& optio
     return stream(std::move(socket), to);
 }
 
+stream detail::connect_to_first(const std::vector<endpoint>& all, const io::limit& within,
+                                const socket_options& options) {
+    std::vector<task<stream>> running;
+    std::exception_ptr first_failure;
+    std::size_t next = 0;
+    for (;;) {
+        if (next < all.size()) {
+            running.push_back(spawn([to = all[next], within, options] { return connect(to, within, options); }));
+            ++next;
+        }
+        if (running.empty()) std::rethrow_exception(first_failure);
+        if (next < all.size()) {
+            (void)wait(running, first_completed, stagger);
+        } else {
+            (void)wait(running, first_completed);
+        }
+        for (std::size_t i = running.size(); i-- > 0;) {
+            if (!running[i].done()) continue;
+            try {
+                return running[i].get();  // the others are cancelled and joined
+            } catch (const std::exception&) {
+                if (first_failure == nullptr) first_failure = std::current_exception();
+            }
+            running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+        }
+    }
+}
+
 stream connect(std::string_view host, std::uint16_t port, io::limit within, const socket_options& options) {
     const std::vector<endpoint> all = alternate(resolve(host, port, within));
-    return all.size() == 1 ? connect(all.front(), within, options) : race(all, within, options);
+    return all.size() == 1 ? connect(all.front(), within, options) : detail::connect_to_first(all, within, options);
 }
 
 }  // namespace fiber::net

@@ -25,4 +25,9 @@ stream connect(const endpoint& to, io::limit within = {}, const socket_options& 
 // given up. Throws what the first attempt failed of if all fail; as resolve() and connect().
 stream connect(std::string_view host, std::uint16_t port, io::limit within = {}, const socket_options& options = {});
 
+namespace detail {
+// The race of it: the addresses in this order. Requires: there are some.
+stream connect_to_first(const std::vector<endpoint>& all, const io::limit& within, const socket_options& options);
+}  // namespace detail
+
 }  // namespace fiber::net

@@ -54,6 +54,7 @@ listener::listener(const endpoint& where, const socket_options& options, int bac
         detail::fail(std::error_code(errno, std::generic_category()), "bind to", where);
     }
     if (::listen(fd, backlog) != 0) detail::fail(std::error_code(errno, std::generic_category()), "listen on", where);
+    where_ = local();  // the port is known now, for errors to name
 }
 
 stream listener::accept(std::error_code& error, io::limit within) {

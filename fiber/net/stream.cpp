@@ -16,13 +16,6 @@ namespace {
 
 constexpr std::size_t most_pieces = 64;  // of one system call
 
-std::size_t settled(long outcome, std::error_code& error) noexcept {
-    error.clear();
-    if (outcome >= 0) return static_cast<std::size_t>(outcome);
-    error = fiber::detail::error_of(outcome);
-    return 0;
-}
-
 }  // namespace
 
 stream::stream(io::descriptor connected) : socket_(std::move(connected)) {
@@ -106,10 +99,11 @@ std::string stream::read_all(std::size_t most, io::limit within) {
 // --- writing ---
 
 std::size_t stream::write_some(io::const_bytes from, std::error_code& error, io::limit within) {
-    if (source() == nullptr) return settled(fiber::detail::was_closed, error);
-    return settled(fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                                          [&](int fd) { return fiber::detail::send_now(fd, from.data, from.size, 0); }),
-                   error);
+    if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
+    return fiber::detail::settled(
+        fiber::detail::perform(*source(), io_direction::write, within.deadline(),
+                               [&](int fd) { return fiber::detail::send_now(fd, from.data, from.size, 0); }),
+        error);
 }
 
 std::size_t stream::write_some(io::const_bytes from, io::limit within) {
@@ -150,11 +144,11 @@ std::size_t stream::write_all(const io::const_bytes* pieces, std::size_t count, 
         msghdr message{};
         message.msg_iov = parts;
         message.msg_iovlen = used;
-        if (source() == nullptr) return settled(fiber::detail::was_closed, error);
-        std::size_t sent =
-            settled(fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                                           [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); }),
-                    error);
+        if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
+        std::size_t sent = fiber::detail::settled(
+            fiber::detail::perform(*source(), io_direction::write, within.deadline(),
+                                   [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); }),
+            error);
         if (error) return total;
         total += sent;
         sent += skip;
