@@ -125,8 +125,8 @@ int main(int argc, char** argv) {
         const auto port = static_cast<std::uint16_t>(given.number("--port", 8080, 0, 65535));
         const std::chrono::seconds patience(given.number("--patience", 15, 1, 3600));
         given.no_operands();
-        example::stop_signals stop;
         return fiber::run([&] {
+            fiber::signals stop{SIGINT, SIGTERM};
             fiber::asio_context context;
             tcp::acceptor acceptor(context, {asio::ip::make_address(address), port});
             example::announce("listening on " + address + ":" + std::to_string(acceptor.local_endpoint().port()));

@@ -201,7 +201,7 @@ void handle(net::stream peer, room& here, const settings& set) {
     }
 }
 
-void serve(net::listener& door, example::stop_signals& stop, const settings& set) {
+void serve(net::listener& door, fiber::signals& stop, const settings& set) {
     room here;
     auto stopping = fiber::spawn([&] {
         stop.wait();
@@ -209,7 +209,7 @@ void serve(net::listener& door, example::stop_signals& stop, const settings& set
         door.close();  // first, so that nobody comes after the farewell
         here.close();
     });
-    net::serve(door, [&](net::stream peer) { handle(std::move(peer), here, set); }, {.grace = 3s});
+    net::serve(door, [&](net::stream peer) { handle(std::move(peer), here, set); }, {.grace = 1s});
     stopping.get();
 }
 
@@ -222,8 +222,8 @@ int main(int argc, char** argv) {
         const settings set{.idle = std::chrono::seconds(given.number("--idle", 600, 1, 1'000'000)),
                            .outbox = given.number("--outbox", 256, 1, 1'000'000)};
         given.no_operands();
-        example::stop_signals stop;
         return fiber::run([&] {
+            fiber::signals stop{SIGINT, SIGTERM};
             net::listener door(address, port);
             example::announce("listening on " + door.local().to_string());
             serve(door, stop, set);

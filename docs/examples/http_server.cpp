@@ -240,7 +240,7 @@ void handle(net::stream peer, idle_connections& idle, const settings& set) {
     }
 }
 
-void serve(net::listener& door, example::stop_signals& stop, const settings& set) {
+void serve(net::listener& door, fiber::signals& stop, const settings& set) {
     idle_connections idle;
     auto stopping = fiber::spawn([&] {
         stop.wait();
@@ -262,8 +262,8 @@ int main(int argc, char** argv) {
         const settings set{.root = root.empty() ? std::filesystem::path() : std::filesystem::canonical(root),
                            .patience = std::chrono::seconds(given.number("--patience", 15, 1, 3600))};
         given.no_operands();
-        example::stop_signals stop;
         return fiber::run([&] {
+            fiber::signals stop{SIGINT, SIGTERM};
             net::listener door(address, port);
             example::announce("listening on " + door.local().to_string());
             serve(door, stop, set);

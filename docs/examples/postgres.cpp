@@ -111,19 +111,27 @@ class connection {
         return last;
     }
 
-    // Asks the server to give the query up, and takes what still comes, the message that says so included.
+    // Asks the server to give the query up, and takes what still comes, the message that says so included. The server
+    // ignores a request that comes before the query has begun: so it is repeated.
     void cancel() {
         if (PQflush(handle()) != 0) return;  // the query has not even left: usable() says no
-        fiber::to_thread([request = std::shared_ptr<PGcancel>(PQgetCancel(handle()), &PQfreeCancel)] {
-            char error[256];
-            PQcancel(request.get(), error, sizeof error);  // opens a connection of its own, and blocks
-        });
-        const auto until = fiber::now() + 5s;  // nothing else ends this: it runs uncancellable
+        const std::shared_ptr<PGcancel> request(PQgetCancel(handle()), &PQfreeCancel);
+        for (auto patience = 100ms; request != nullptr && patience < 5s; patience *= 2) {
+            fiber::to_thread([request] {
+                char error[256];
+                PQcancel(request.get(), error, sizeof error);  // opens a connection of its own, and blocks
+            });
+            if (drain(fiber::now() + patience)) return;
+        }
+    }
+
+    // false: not all results have come in time, or the connection is lost.
+    bool drain(std::chrono::steady_clock::time_point until) {
         for (;;) {
             while (PQisBusy(handle()) != 0) {
-                if (!io::wait_readable_until(socket(), until) || PQconsumeInput(handle()) == 0) return;
+                if (!io::wait_readable_until(socket(), until) || PQconsumeInput(handle()) == 0) return false;
             }
-            if (result(PQgetResult(handle()), &PQclear) == nullptr) return;
+            if (result(PQgetResult(handle()), &PQclear) == nullptr) return true;
         }
     }
 
@@ -208,7 +216,8 @@ bool print(std::size_t number, fiber::outcome<result>& got) {
     return false;
 }
 
-int run_all(pool& database, const std::vector<std::string>& queries, example::stop_signals& stop) {
+int run_all(pool& database, const std::vector<std::string>& queries) {
+    fiber::signals stop{SIGINT, SIGTERM};
     std::vector<fiber::task<result>> tasks;
     for (const std::string& text : queries) {
         tasks.push_back(fiber::spawn([&database, &text] { return database.query(text); }));
@@ -233,10 +242,9 @@ int main(int argc, char** argv) {
         if (queries.empty()) {
             for (std::string line; std::getline(std::cin, line);) queries.push_back(line);
         }
-        example::stop_signals stop;
         return fiber::run([&] {
             pool database(where, connections, patience);
-            return run_all(database, queries, stop);
+            return run_all(database, queries);
         });
     });
 }

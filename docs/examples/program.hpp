@@ -1,4 +1,4 @@
-// What the larger examples share: the command line, exit statuses, signals, and the polite end of a connection.
+// What the larger examples share: the command line, exit statuses, and the polite end of a connection.
 //
 // Exit statuses: 0 all went well, 1 something failed (standard error says what), 2 the command line was wrong.
 #pragma once
@@ -14,7 +14,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <sys/signalfd.h>
 #include <unistd.h>
 #include <vector>
 
@@ -119,27 +118,5 @@ inline void close_gently(fiber::net::stream& peer) {
     }
     peer.close();
 }
-
-// SIGINT and SIGTERM, to be waited for. To be made before the runtime starts its threads, which inherit that the
-// signals are blocked.
-class stop_signals {
- public:
-    stop_signals() {
-        sigset_t wanted;
-        ::sigemptyset(&wanted);
-        ::sigaddset(&wanted, SIGINT);
-        ::sigaddset(&wanted, SIGTERM);
-        ::pthread_sigmask(SIG_BLOCK, &wanted, nullptr);
-        signals_ = fiber::io::descriptor(::signalfd(-1, &wanted, SFD_CLOEXEC));
-    }
-    int wait() {
-        signalfd_siginfo came{};
-        (void)signals_.read_some(fiber::io::mutable_bytes(&came, sizeof came));
-        return static_cast<int>(came.ssi_signo);
-    }
-
- private:
-    fiber::io::descriptor signals_;
-};
 
 }  // namespace example

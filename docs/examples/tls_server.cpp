@@ -108,8 +108,8 @@ int main(int argc, char** argv) {
         given.no_operands();
         if (certificate.empty() || key.empty()) throw example::wrong_usage("--certificate and --key are needed");
         asio::ssl::context tls = server_context(certificate, key);
-        example::stop_signals stop;
         return fiber::run([&] {
+            fiber::signals stop{SIGINT, SIGTERM};
             fiber::asio_context context;
             tcp::acceptor acceptor(context, {asio::ip::make_address(address), port});
             example::announce("listening on " + address + ":" + std::to_string(acceptor.local_endpoint().port()));

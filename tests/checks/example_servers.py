@@ -258,7 +258,7 @@ class Peer:
         while delimiter not in self.rest:
             more = self.socket.recv(65536)
             if not more:
-                raise AssertionError(f"the connection ended behind {self.rest!r}")
+                raise AssertionError(f"the connection ended behind {len(self.rest)} bytes, {self.rest[-100:]!r}")
             self.rest += more
         found, self.rest = self.rest.split(delimiter, 1)
         return found
@@ -267,7 +267,7 @@ class Peer:
         while len(self.rest) < count:
             more = self.socket.recv(65536)
             if not more:
-                raise AssertionError(f"the connection ended behind {self.rest!r}")
+                raise AssertionError(f"the connection ended behind {len(self.rest)} bytes, {self.rest[-100:]!r}")
             self.rest += more
         found, self.rest = self.rest[:count], self.rest[count:]
         return found
@@ -322,14 +322,19 @@ class Fake:
 
 # --- cases ---
 
+def shown(value, most=2000):
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]} ... ({len(text)} characters)"
+
+
 def expect(actual, wanted, what):
     if actual != wanted:
-        raise AssertionError(f"{what}: expected {wanted!r}, got {actual!r}")
+        raise AssertionError(f"{what}: expected {shown(wanted)}, got {shown(actual)}")
 
 
 def expect_in(part, whole, what):
     if part not in whole:
-        raise AssertionError(f"{what}: {part!r} is not in {whole!r}")
+        raise AssertionError(f"{what}: {part!r} is not in {shown(whole)}")
 
 
 def until(condition, what, timeout=PATIENCE):
