@@ -182,7 +182,7 @@ inline void asio_driver::drive() {
     while (events_.is_open() && !context_.stopped() && !(stopping_ && is_alone())) {
         detail::call_off_fiber([this]() noexcept { run_until_idle(); });
         report();
-        if (inside_.expect_interrupt()) {
+        if (inside_.expect_interrupt() && !context_.stopped()) {  // from there on a stop interrupts, too
             wait_for_events();
         } else {
             uncancellable([] { yield(); });
@@ -268,7 +268,7 @@ inline void asio_driver::wait_for_end(future<void>& running) {
 namespace boost::asio {
 
 template <class Canceller, class R, class... Args>
-class async_result<fiber::fiber_token<Canceller>, R(Args...)>
-    : public fiber::detail::asio_result<Canceller, Args...> {};
+class async_result<fiber::fiber_token<Canceller>, R(Args...)> : public fiber::detail::asio_result<Canceller, Args...> {
+};
 
 }  // namespace boost::asio

@@ -176,7 +176,7 @@ TEST_CASE("asio_driver: two runtimes, fibers of one wait for a context that the 
 TEST_CASE("asio_driver: stop() ends the driving, as it ends run()") {
     on_each_worker_count([] {
         asio::io_context context;
-        {
+        for (int round = 0; round < scaled(200); ++round) {  // it comes when the driver waits, and when it is about to
             const fiber::asio_driver driver(context);
             asio::post(context, fiber::use_fiber);
             context.stop();
