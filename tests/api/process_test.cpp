@@ -235,6 +235,21 @@ TEST_CASE("a status that somebody else took is an error that says so") {
     });
 }
 
+TEST_CASE("where SIGCHLD is ignored there is no status, but an end") {
+    const auto before = std::signal(SIGCHLD, SIG_IGN);
+    {
+        runtime_fixture fixture(2);
+        fixture.run([] {
+            process short_lived({"true"});
+            CHECK_THROWS_AS(short_lived.wait(), std::system_error);
+            process killed({"sleep", "3600"});
+            CHECK_FALSE(killed.wait_for(1ms).has_value());
+        });
+    }
+    std::signal(SIGCHLD, before);
+    CHECK(no_children_left());
+}
+
 // --- what they get ---
 
 TEST_CASE("communicate feeds and collects, more than a pipe holds, and from plain threads, too") {
