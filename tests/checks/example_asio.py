@@ -11,11 +11,12 @@ from contextlib import contextmanager
 
 from example_servers import Directory, Peer, Server, call, expect, expect_in, free_port, main, program, tool, until
 
+TLS = "libboost-dev libssl-dev"  # packages without which there are no TLS examples
 HELLO = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def http(build, *options):
-    return Server([program(build, "beast_server"), "--port", "0", *options])
+    return Server([program(build, "beast_server", "libboost-dev"), "--port", "0", *options])
 
 
 def curl(port, path, *options, stdin="", scheme="http"):
@@ -117,16 +118,16 @@ def certificates():
 
 
 def tls(build, path, *options):
-    return Server([program(build, "tls_server"), "--port", "0", "--certificate", path("server.pem"),
+    return Server([program(build, "tls_server", TLS), "--port", "0", "--certificate", path("server.pem"),
                    "--key", path("server.key"), *options])
 
 
 def client(build, path, port, text, *options):
-    return call([program(build, "tls_client"), "--ca", path("ca.pem"), *options, "localhost", str(port)], text)
+    return call([program(build, "tls_client", TLS), "--ca", path("ca.pem"), *options, "localhost", str(port)], text)
 
 
 def tls_with_openssl(build):
-    program(build, "tls_server")
+    program(build, "tls_server", TLS)
     openssl = tool("openssl", "openssl")
     with certificates() as path, tls(build, path) as server:
         where = ["-connect", f"127.0.0.1:{server.port}"]
@@ -141,7 +142,7 @@ def tls_with_openssl(build):
 
 
 def tls_with_each_other(build):
-    program(build, "tls_server")
+    program(build, "tls_server", TLS)
     with certificates() as path, tls(build, path) as server:
         lines = "".join(f"line {number}\n" for number in range(200))
         expect(client(build, path, server.port, lines)[:2], (0, lines), "what comes back")
@@ -151,7 +152,7 @@ def tls_with_each_other(build):
 
 
 def tls_client_with_openssl(build):
-    program(build, "tls_client")
+    program(build, "tls_client", TLS)
     with certificates() as path:
         port = free_port()
         with Server([tool("openssl", "openssl"), "s_server", "-accept", str(port), "-cert", path("server.pem"), "-key",
@@ -160,11 +161,11 @@ def tls_client_with_openssl(build):
 
 
 def tls_refusals(build):
-    program(build, "tls_client")
+    program(build, "tls_client", TLS)
     with certificates() as path, tls(build, path, "--patience", "1") as server:
         status, _, error = client(build, path, server.port, "x\n", "--name", "elsewhere")
         expect((status, "TLS handshake: certificate verify failed" in error), (1, True), f"another name: {error}")
-        status, _, error = call([program(build, "tls_client"), "localhost", str(server.port)], "x\n")
+        status, _, error = call([program(build, "tls_client", TLS), "localhost", str(server.port)], "x\n")
         expect((status, "TLS handshake" in error), (1, True), f"an authority that nobody trusts: {error}")
         status, _, error = client(build, path, free_port(), "x\n")
         expect((status, "connect: Connection refused" in error), (1, True), f"nobody listens: {error}")
@@ -182,7 +183,7 @@ def tls_refusals(build):
 
 
 def tls_stop(build):
-    program(build, "tls_server")
+    program(build, "tls_server", TLS)
     with certificates() as path, tls(build, path) as server:
         with Server([tool("openssl", "openssl"), "s_client", "-CAfile", path("ca.pem"), "-connect",
                      f"localhost:{server.port}"], ready=r"Verify return code: 0 \(ok\)", stdin=True) as peer, \
@@ -195,10 +196,10 @@ def tls_stop(build):
 
 def usage(build):
     for name, wrong in {"beast_server": ["--port", "x"], "tls_server": ["--port", "0"], "tls_client": ["localhost"]}.items():
-        expect(call([program(build, name), "--help"])[0], 0, f"{name} --help")
-        status, _, error = call([program(build, name), *wrong])
+        expect(call([program(build, name, TLS), "--help"])[0], 0, f"{name} --help")
+        status, _, error = call([program(build, name, TLS), *wrong])
         expect((status, "usage:" in error), (2, True), f"{name} {wrong}")
-    status, _, error = call([program(build, "tls_server"), "--certificate", "/nothing", "--key", "/nothing"])
+    status, _, error = call([program(build, "tls_server", TLS), "--certificate", "/nothing", "--key", "/nothing"])
     expect(status, 1, f"certificates that do not exist: {error}")
 
 

@@ -7,12 +7,11 @@ Usage: example_postgres.py <build directory> [case...]
 import os
 import pwd
 import signal
-import subprocess
 import time
 from contextlib import contextmanager
 
 from example_servers import (Directory, Fake, Server, Unavailable, call, expect, expect_in, free_port, main, program,
-                             tool, until, user_options)
+                             tool, until)
 
 PLACES = "/usr/lib/postgresql/*/bin/"
 
@@ -31,17 +30,16 @@ def owner():
 
 @contextmanager
 def cluster(build):
-    program(build, "postgres")
+    program(build, "postgres", "libpq-dev")
     initdb, postgres = (tool(name, "postgresql", PLACES + name) for name in ("initdb", "postgres"))
     with Directory(owner()) as place:
         data, port = os.path.join(place, "data"), free_port()
-        made = subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C", "-E", "UTF8"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=place, check=False,
-                              **user_options(owner()))
-        if made.returncode != 0:
-            raise RuntimeError(made.stdout)
+        with Server([initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C", "-E", "UTF8"],
+                    ready="Success", user=owner(), dies_by=signal.SIGTERM) as making:
+            expect(making.wait(), 0, "the exit status of initdb")
         with Server([postgres, "-D", data, "-k", place, "-h", "127.0.0.1", "-p", str(port), "-F", "-N", "20"],
-                    ready="ready to accept connections", port=port, user=owner(), ends_by=signal.SIGINT) as server:
+                    ready="ready to accept connections", port=port, user=owner(), ends_by=signal.SIGINT,
+                    dies_by=signal.SIGINT) as server:  # its shared memory would outlive a SIGKILL
             server.sockets = place
             yield server
 
@@ -52,7 +50,7 @@ def where(server):
 
 def run(build, server, *arguments, stdin="", db=None):
     """(exit status, lines of standard output, standard error)"""
-    status, out, error = call([program(build, "postgres"), "--db", db or where(server), *arguments], stdin)
+    status, out, error = call([program(build, "postgres", "libpq-dev"), "--db", db or where(server), *arguments], stdin)
     return status, out.splitlines(), error
 
 
@@ -108,7 +106,7 @@ def time_out(build, server):
 
 def interrupted(build, server):
     for number in (signal.SIGINT, signal.SIGTERM):
-        with Server([program(build, "postgres"), "--db", where(server), "--connections", "3"] + ["select pg_sleep(500)"] * 7,
+        with Server([program(build, "postgres", "libpq-dev"), "--db", where(server), "--connections", "3"] + ["select pg_sleep(500)"] * 7,
                     ready="") as client:
             until(lambda: active(build, server, "pg_sleep(500)"), "the queries run")
             client.signal(number)

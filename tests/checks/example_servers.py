@@ -42,12 +42,14 @@ class Unavailable(Exception):
 
 # --- what is here ---
 
-def program(build, name):
-    """The path of an example, which the build made, unless it could not."""
+def program(build, name, needs=None):
+    """The path of an example. `needs`: the Debian packages without which the build leaves it out."""
     path = os.path.join(os.path.abspath(build), "docs", name)
-    if not os.path.exists(path):
-        raise Unavailable(f"the build has left out docs/{name}; its configuration (meson setup) says why")
-    return path
+    if os.path.exists(path):
+        return path
+    if needs:
+        raise Unavailable(f"{name} was not built: its library was not found (Debian: apt-get install {needs})")
+    raise AssertionError(f"there is no {path}: it was not built")
 
 
 def tool(name, package, *places):
@@ -95,11 +97,11 @@ class Directory:
 
 # --- processes ---
 
-def end_with(parent):
-    """For the child, before it becomes the program: a group of its own, which ends when the check ends."""
+def end_with(parent, by=signal.SIGKILL):
+    """For the child, before it becomes the program: the kernel sends it this signal when the check has died."""
     def prepare():
         pr_set_pdeathsig = 1
-        LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+        LIBC.prctl(pr_set_pdeathsig, by)
         if os.getppid() != parent:
             os._exit(1)
     return prepare
@@ -118,10 +120,11 @@ def user_options(user):
 class Server:
     """A program that runs meanwhile. `ready`: a pattern of what it prints when it can be used; if that has a group, it
     is the port. None: once something listens on `port`. The program's standard input is a pipe if `stdin` is set.
-    `ends_by`: the signal that it ends by in time, whoever still talks to it."""
+    `ends_by`: the signal that it ends by in time, whoever still talks to it. `dies_by`: the one that it gets when the
+    check was killed."""
 
     def __init__(self, command, ready=r"listening on .*:(\d+)", port=None, user=None, env=None, stdin=False, cwd=None,
-                 ends_by=signal.SIGTERM):
+                 ends_by=signal.SIGTERM, dies_by=signal.SIGKILL):
         self.command, self.ready, self.port, self.ends_by = command, ready, port, ends_by
         self.directory = Directory(user)
         self.log = os.path.join(self.directory.path, "output")
@@ -130,7 +133,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 cwd=cwd or self.directory.path, env={**os.environ, **(env or {})}, start_new_session=True,
-                preexec_fn=end_with(os.getpid()), **options)
+                preexec_fn=end_with(os.getpid(), dies_by), **options)
 
     def __enter__(self):
         try:
@@ -200,13 +203,13 @@ class Server:
     def stop(self):
         """Ends it, with all that it has started, and removes its directory. Again: nothing."""
         if self.process.poll() is None:
-            self.process.send_signal(self.ends_by)
+            os.killpg(self.process.pid, self.ends_by)  # its session and group have its number
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
                 pass
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # its session has its number
+            os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         self.process.wait()
