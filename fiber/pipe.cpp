@@ -90,7 +90,8 @@ void pipe_writer::write_all(const_bytes from, limit within) {
     if (error) fiber::detail::throw_io_error(error, "fiber: write to " + name_of(end_));
 }
 
-pipe_ends pipe() {
+// Never inlined: see io_call.hpp, errno.
+__attribute__((noinline)) pipe_ends pipe() {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         throw std::system_error(errno, std::generic_category(), "fiber: make a pipe");

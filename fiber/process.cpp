@@ -73,8 +73,8 @@ struct child_ends {
     int all[3] = {-1, -1, -1};
 };
 
-// Makes a pipe; gives the child's end to `ends`, and returns the parent's.
-io::descriptor make_pipe(child_ends& ends, int which) {
+// Makes a pipe; gives the child's end to `ends`, and returns the parent's. Never inlined: see io_call.hpp, errno.
+__attribute__((noinline)) io::descriptor make_pipe(child_ends& ends, int which) {
     int both[2];
     if (::pipe2(both, O_CLOEXEC) != 0) {
         throw std::system_error(errno, std::generic_category(), "fiber: process: make a pipe");

@@ -108,8 +108,8 @@ void forget_locked(watch_table& all, int number) noexcept {
     }
 }
 
-// Requires: the lock. Throws std::system_error.
-void handle_locked(watch_table& all, int number) {
+// Requires: the lock. Throws std::system_error. Never inlined: see io_call.hpp, errno.
+__attribute__((noinline)) void handle_locked(watch_table& all, int number) {
     if (all.watchers[number] == 0) {
         struct sigaction ours {};
         ours.sa_handler = &on_signal;
@@ -134,7 +134,7 @@ void unlink_locked(watch_table& all, signal_watch& watch) noexcept {
     engine::polite_spin::until([&] { return all.under_way.load(std::memory_order_seq_cst) == 0; });  // S1
 }
 
-int make_doorbell() {
+__attribute__((noinline)) int make_doorbell() {
     const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) throw std::system_error(errno, std::generic_category(), "fiber: signals: make an eventfd");
     return fd;

@@ -160,7 +160,10 @@ void check_program(const process_options& options, const std::vector<std::string
     for (int which = 0; which < 3; ++which) check_stream(*streams[which], which);
 }
 
-pid_t start_program(const process_options& options, const std::vector<std::string>& arguments, const int (&pipes)[3]) {
+// Never inlined, nor what follows: compilers keep the address of errno, which is the thread's, across the waits of a
+// caller.
+__attribute__((noinline)) pid_t start_program(const process_options& options, const std::vector<std::string>& arguments,
+                                              const int (&pipes)[3]) {
     spawn_actions actions;
     const stdio* streams[] = {&options.in, &options.out, &options.err};
     for (int which = 0; which < 3; ++which) actions.set_stream(which, *streams[which], pipes[which]);
@@ -177,7 +180,6 @@ pid_t start_program(const process_options& options, const std::vector<std::strin
     return child;
 }
 
-// Never inlined: compilers keep the address of errno, which is the thread's, across the waits of a caller.
 __attribute__((noinline)) reap_verdict reap(pid_t child, blocking may_block, exit_status& status) noexcept {
     siginfo_t end{};
     const int options = WEXITED | (may_block == blocking::yes ? 0 : WNOHANG);
