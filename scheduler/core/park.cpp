@@ -8,21 +8,6 @@
 
 namespace fiber::engine {
 
-namespace {
-
-struct wait_timer : timer {
-    explicit wait_timer(waiter& who) noexcept : timer(&expired), who(who) {}
-
-    static void expired(timer& self, wake_list& to_wake) noexcept {
-        waiter& late = static_cast<wait_timer&>(self).who;
-        if (late.claim(wake_reason::timed_out)) to_wake.push_back(late);
-    }
-
-    waiter& who;
-};
-
-}  // namespace
-
 waiter::waiter() noexcept {
     worker* here = worker::current();
     task_ = here != nullptr ? here->current_task() : nullptr;
@@ -52,7 +37,7 @@ wake_reason waiter::wait(nanos deadline) noexcept {
 }
 
 wake_reason waiter::wait_on_fiber_until(nanos deadline) noexcept {
-    wait_timer limit(*this);
+    timer limit(*this);
     worker::current()->arm(limit, deadline);
     worker::park();
     const wake_reason reason = state_->finish();

@@ -13,20 +13,18 @@ class timer_queue;
 
 class timer : public timer_node {
  public:
-    // Called under the queue's lock when the deadline has come: claims waiters into `to_wake`. For timers that only
-    // wake.
-    using wake_callback = void (*)(timer&, wake_list& to_wake) noexcept;
     // Called on a worker without any lock. For timers that do more than to wake. Must not park, nor cancel its own
     // timer. Returns whether the node still exists.
     using call_callback = bool (*)(timer&) noexcept;
 
-    explicit timer(wake_callback wake) noexcept : wake_(wake) {}
+    // One that only wakes: claims `who` as timed out, under the queue's lock.
+    explicit timer(waiter& who) noexcept : who_(&who) {}
     explicit timer(call_callback call) noexcept : call_(call) {}
 
  private:
     friend class timer_queue;
 
-    wake_callback wake_ = nullptr;
+    waiter* who_ = nullptr;
     call_callback call_ = nullptr;
     timer_queue* armed_in_ = nullptr;
     timer* next_call_ = nullptr;

@@ -128,6 +128,7 @@ class alignas(cache_line) worker final : public worker_shared {
     task_slot* take_among_others(task_slot& yielding) noexcept;
     task_slot* accept_or_take(task_slot* entry) noexcept;
     void prefetch_next() noexcept;
+    static void prefetch_stack(const task_slot& task) noexcept;
     task_slot* accept(task_slot* entry) noexcept;
     task_slot* take_next_slot() noexcept;
     void push(task_slot& task) noexcept;
@@ -177,12 +178,21 @@ class alignas(cache_line) worker final : public worker_shared {
 
 // --- the fast half of the queue: what every spawn, switch and wake runs through ---
 
+// What is touched first of a parked fiber's stack, or of a fresh task's payload.
+inline void worker::prefetch_stack(const task_slot& task) noexcept {
+    const auto* header = reinterpret_cast<const std::byte*>(task.stack.load(std::memory_order_relaxed));
+    if (header == nullptr) return __builtin_prefetch(&task + 1);
+    for (int line = 0; line < 6; ++line) __builtin_prefetch(header - line * static_cast<int>(cache_line));
+}
+
 // FIFO: next_ is older than the deque. The exchange is needed only where a thief may take it too.
 inline task_slot* worker::take_next_slot() noexcept {
     task_slot* next = next_.load(std::memory_order_relaxed);
     if (next == nullptr) return nullptr;
     if (alone_) {
-        next_.store(next->queue_next, std::memory_order_relaxed);
+        task_slot* after = next->queue_next;
+        next_.store(after, std::memory_order_relaxed);
+        if (after != nullptr && after->queue_next != nullptr) prefetch_stack(*after->queue_next);
         return next;
     }
     return next_.exchange(nullptr, std::memory_order_acq_rel);
@@ -224,11 +234,7 @@ inline void worker::prefetch_next() noexcept {
     const task_slot* far = deque_.peek(6);
     if (far == nullptr) return;
     __builtin_prefetch(&far->state);
-    const task_slot* near = deque_.peek(3);
-    if (near == nullptr) return;
-    const auto* header = reinterpret_cast<const std::byte*>(near->stack.load(std::memory_order_relaxed));
-    if (header == nullptr) return;
-    for (int line = 0; line < 6; ++line) __builtin_prefetch(header - line * static_cast<int>(cache_line));
+    if (const task_slot* near = deque_.peek(3)) prefetch_stack(*near);
 }
 
 // Turns a queue's entry into something to run: claims a fresh task, lets a woken one pass, drops an entry whose task

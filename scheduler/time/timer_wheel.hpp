@@ -182,6 +182,7 @@ class timer_wheel {
     void advance() noexcept;
     void turn_to(tick target) noexcept;
     void take_near(tick end) noexcept;
+    void prefetch_from(tick first) noexcept;
     void take_due_of_current() noexcept;
     void bring_nearer(tick old_horizon) noexcept;
     void bring_nearer(unsigned level, std::uint64_t which, bool some_are_due) noexcept;
@@ -197,6 +198,7 @@ class timer_wheel {
 
     nanos now_;
     tick current_;               // tick_of(now_)
+    tick fetched_end_ = 0;       // of what prefetch_from() has fetched
     nanos current_min_ = never;  // no deadline in the slot of current_ is earlier
     std::size_t size_ = 0;       // all armed nodes, also in the two extra rings
     std::array<std::uint64_t, near_words / 64> near_words_{};
