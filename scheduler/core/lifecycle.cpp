@@ -99,7 +99,8 @@ task_slot& allocate_promise(const task_operations& operations, std::size_t paylo
         slot->slot_size_class = size_class;
     }
     prepare(*slot, operations, {});
-    slot->state.store(task_slot::in_use | task_slot::started, std::memory_order_relaxed);  // in no queue, ever
+    // In no queue, ever. finish_promise() takes the slow path in any case: observe() need not ask for it.
+    slot->state.store(task_slot::in_use | task_slot::started | task_slot::has_observers, std::memory_order_relaxed);
     return *slot;
 }
 
@@ -138,7 +139,10 @@ void finish(task_slot& task) noexcept {
     free_if_unused(task, next);
 }
 
+// Who sees the other's bit is the last (acquire pairs with the RMW that set it), and needs no RMW of his own.
 void release_runner(task_slot& task) noexcept {
+    const std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    if ((seen & (task_slot::handle_gone | task_slot::queued)) == task_slot::handle_gone) return free_slot(task);
     const std::uint64_t before = task.state.fetch_or(task_slot::runner_gone, std::memory_order_acq_rel);
     free_if_unused(task, before | task_slot::runner_gone);
 }
@@ -153,6 +157,7 @@ void release_handle(task_slot& task) noexcept {
 }
 
 bool settle_begin(task_slot& promise) noexcept {
+    if (promise.is(task_slot::result_taken)) return false;
     return !(promise.state.fetch_or(task_slot::result_taken, std::memory_order_acq_rel) & task_slot::result_taken);
 }
 
@@ -161,8 +166,12 @@ bool settle_begin(task_slot& promise) noexcept {
 observe_verdict observe(task_slot& task, observer& who) noexcept {
     std::lock_guard guard(task.lock);
     // finish() takes its fast path only as long as has_observers is not set: one of the two RMWs comes first.
-    const std::uint64_t before = task.state.fetch_or(task_slot::has_observers, std::memory_order_acq_rel);
-    if (before & task_slot::finished) return observe_verdict::already_finished;
+    // Where it is set already, finish_and_tell() sets `finished` under this lock.
+    std::uint64_t seen = task.state.load(std::memory_order_acquire);
+    if (!(seen & task_slot::has_observers)) {
+        seen = task.state.fetch_or(task_slot::has_observers, std::memory_order_acq_rel);
+    }
+    if (seen & task_slot::finished) return observe_verdict::already_finished;
     task.observers.push_back(who);
     return observe_verdict::observing;
 }

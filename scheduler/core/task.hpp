@@ -16,7 +16,8 @@
 //   finished     the one who runs it                        the result stands; set once
 //   runner_gone  the one who runs it                        it touches the slot no more
 //   handle_gone  the handle's destructor, get(), detach()   nobody will ask for the result
-//   has_observers  an observer or a cancel message, under the lock  finish() must take the slow path
+//   has_observers  an observer or a cancel message, under the lock; a promise has it from the start
+//                                                           finish() must take the slow path
 //   cancel_pending  cancel(); cleared by delivery           to be thrown at the next cancellation point
 //   detached     detach()                                   an exception nobody retrieved is reported at once
 //   result_taken settle_begin()                             of a promise: the one who set it writes the result
