@@ -4,6 +4,7 @@
 
 #include "fiber/process.hpp"
 #include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 using fiber::process;
@@ -53,5 +54,19 @@ TEST_CASE("ends, kills, limits and cancellations race: each child ends once, and
         });
         siginfo_t any{};
         CHECK(::waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) == -1);
+    });
+}
+
+TEST_CASE("in virtual time children and signals come from outside, and are waited for") {
+    in_virtual_time([] {
+        process echo({.in = stdio::pipe, .out = stdio::pipe}, {"cat"});
+        CHECK(echo.communicate("through").out == "through");
+        CHECK(process({"false"}).wait().code() == 1);
+        fiber::signals stop{SIGUSR1};
+        const auto start = virtual_now();
+        CHECK_FALSE(stop.wait_for(1h).has_value());
+        CHECK(took(start, 1h));
+        ::raise(SIGUSR1);
+        CHECK(stop.wait() == SIGUSR1);
     });
 }
