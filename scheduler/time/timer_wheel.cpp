@@ -34,8 +34,7 @@ void timer_wheel::turn_to(tick target) noexcept {
 void timer_wheel::take_near(tick end) noexcept {
     for (tick t = first_near(current_); t < end; t = first_near(t + 1)) {
         if (t >= fetched_end_) prefetch_from(t);
-        sort(near_slot(t));
-        move_to_due(near_slot(t), &ring(near_slot(t)));
+        take_due(near_slot(t));
     }
 }
 
@@ -70,22 +69,48 @@ void timer_wheel::prefetch_from(tick first) noexcept {
 
 void timer_wheel::take_due_of_current() noexcept {
     if (now_ < current_min_) return;
-    const ring_index index = near_slot(current_);
-    if (!occupied(index)) {
-        current_min_ = never;
-        return;
-    }
-    sort(index);
-    timer_link* later = first_not_due(index);
-    current_min_ = later == &ring(index) ? never : node_of(later).deadline_;
-    move_to_due(index, later);
+    current_min_ = never;  // place() will tell
+    if (occupied(near_slot(current_))) take_due(near_slot(current_));
 }
 
-// Of a sorted slot. Its end if all are due.
-timer_link* timer_wheel::first_not_due(ring_index index) noexcept {
-    timer_link* link = ring(index).next;
-    while (link != &ring(index) && node_of(link).deadline_ <= now_) link = link->next;
-    return link;
+// Of a slot: what is due goes behind what already is, in order of deadline; the rest is placed anew.
+void timer_wheel::take_due(ring_index from) noexcept {
+    timer_link* link = sorted(take_out(from));
+    while (link != nullptr && node_of(link).deadline_ <= now_)
+        append(due_ring, node_of(std::exchange(link, link->next)));
+    place_all(link);
+}
+
+void timer_wheel::place_all(timer_link* link) noexcept {
+    while (link != nullptr) place(node_of(std::exchange(link, link->next)));
+}
+
+// Empties a slot. Its nodes in order of arming, as a chain that ends with a null pointer.
+timer_link* timer_wheel::take_out(ring_index from) noexcept {
+    timer_link& end = ring(from);
+    timer_link* link = end.next;
+    unmark(from);
+    if (from >= near_slots) {
+        end.prev->next = nullptr;
+        return link;
+    }
+    timer_link* chain = nullptr;
+    while (link != &end) {
+        timer_link* next = link->next;
+        link->next = chain;
+        chain = std::exchange(link, next);
+    }
+    return chain;
+}
+
+// Of a near slot whose nodes do not all know the one before: makes it known to them. Only those that came since the
+// last time do not know it, and they stand in front (I4).
+void timer_wheel::link_back(timer_link& end) noexcept {
+    timer_link* before = end.next;
+    for (timer_link* link = before->next; link != &end && link->prev == &end; link = link->next) {
+        link->prev = before;
+        before = link;
+    }
 }
 
 // The horizon has moved. By I1 only one level, the one on which the old and the new one differ, has slots before, at
@@ -105,29 +130,12 @@ void timer_wheel::bring_nearer(tick old_horizon) noexcept {
 void timer_wheel::bring_nearer(unsigned level, std::uint64_t which, bool some_are_due) noexcept {
     for (std::uint64_t left = occupied_[near_words + level] & which; left != 0; left &= left - 1) {
         const ring_index index = far_slot(level, static_cast<unsigned>(std::countr_zero(left)));
-        if (some_are_due) {
-            sort(index);
-            move_to_due(index, first_not_due(index));
-            if (!occupied(index)) continue;
-        }
-        place_again(index);
+        some_are_due ? take_due(index) : place_all(take_out(index));
     }
 }
 
-// In order, so that I1's order of arming holds there.
-void timer_wheel::place_again(ring_index from) noexcept {
-    timer_link& end = ring(from);
-    timer_link* link = end.next;
-    unmark(from);
-    while (link != &end) {
-        timer_node& node = node_of(link);
-        link = link->next;
-        place(node);
-    }
-}
-
-// The first occupied tick from `from` on; the largest number if there is none. An occupied tick
-// before `from` counts as one lap later: at or beyond the horizon.
+// The first occupied tick from `from` on; the largest number if there is none. An occupied tick before `from` counts as
+// one lap later: at or beyond the horizon.
 timer_wheel::tick timer_wheel::first_near(tick from) const noexcept {
     const ring_index start = near_slot(from);
     if (const std::uint64_t rest = occupied_[start / 64] >> (start % 64)) {
@@ -153,56 +161,27 @@ unsigned timer_wheel::first_near_word(unsigned from) const noexcept {
     return near_words_[half] != 0 ? first_of(half) : near_words;
 }
 
-// Moves the nodes before `end` of a slot behind those that are already due.
-void timer_wheel::move_to_due(ring_index from, timer_link* end) noexcept {
-    timer_link& source = ring(from);
-    timer_link& due = ring(due_ring);
-    timer_link* first = source.next;
-    if (first == end) return;
-    timer_link* last = end->prev;
-    source.next = end;
-    end->prev = &source;
-    if (end == &source) unmark(from);
-    if (!occupied(due_ring)) {
-        due.next = due.prev = &due;
-        mark(due_ring);
-    }
-    first->prev = due.prev;
-    due.prev->next = first;
-    last->next = &due;
-    due.prev = last;
-}
-
-// Stable merge sort of one ring by deadline. Costs one look at each node when the order is right already, as it is when
+// Stable merge sort of a chain by deadline. Costs one look at each node when the order is right already, as it is when
 // all time-outs have one length.
-void timer_wheel::sort(ring_index index) noexcept {
-    timer_link& end = ring(index);
-    if (in_order(end)) return;
-    end.prev->next = nullptr;
+timer_link* timer_wheel::sorted(timer_link* chain) noexcept {
+    if (in_order(chain)) return chain;
     // As when counting in binary: a run of 2^i nodes waits in waiting[i] for a second one to carry over with.
     std::array<timer_link*, 64> waiting{};
-    for (timer_link* rest = end.next; rest != nullptr;) {
+    for (timer_link* rest = chain; rest != nullptr;) {
         timer_link* run = std::exchange(rest, rest->next);
         run->next = nullptr;
         unsigned size = 0;
         for (; waiting[size] != nullptr; ++size) run = merge(std::exchange(waiting[size], nullptr), run);
         waiting[size] = run;
     }
-    timer_link* sorted = nullptr;
-    for (timer_link* run : waiting) sorted = merge(run, sorted);
-
-    timer_link* last = &end;
-    for (timer_link* link = sorted; link != nullptr; last = std::exchange(link, link->next)) {
-        last->next = link;
-        link->prev = last;
-    }
-    last->next = &end;
-    end.prev = last;
+    timer_link* all = nullptr;
+    for (timer_link* run : waiting) all = merge(run, all);
+    return all;
 }
 
-bool timer_wheel::in_order(const timer_link& end) noexcept {
+bool timer_wheel::in_order(timer_link* chain) noexcept {
     nanos before = std::numeric_limits<nanos>::min();
-    for (timer_link* link = end.next; link != &end; link = link->next) {
+    for (timer_link* link = chain; link != nullptr; link = link->next) {
         const nanos deadline = node_of(link).deadline_;
         if (deadline < before) return false;
         before = deadline;
@@ -210,7 +189,7 @@ bool timer_wheel::in_order(const timer_link& end) noexcept {
     return true;
 }
 
-// Merges two sorted chains, which end with a null pointer. Of equal deadlines those of `earlier` go first.
+// Merges two sorted chains. Of equal deadlines those of `earlier` go first.
 timer_link* timer_wheel::merge(timer_link* earlier, timer_link* later) noexcept {
     timer_link* merged = nullptr;
     timer_link** tail = &merged;

@@ -10,10 +10,13 @@
 //   I1  A node with tick t < horizon() stands in the near slot t % near_slots. Another stands, with u = t / unit and
 //       h = horizon() / unit, on the far level of the highest digit in which u and h differ, in the slot of u's digit
 //       there; on level 0 if u == h. Hence what is nearer or stands on a lower level is due earlier, and nodes of one
-//       tick always stand in one slot, in order of arming.
+//       tick always stand in one slot.
 //   I2  A node that was armed late (deadline <= now_) stands in the slot of current_.
 //   I3  A bit of occupied_ is set if and only if its slot's ring holds a node, and one of near_words_ if and only if
 //       that word of occupied_ is not 0. The ring of a slot without its bit is not initialised.
+//   I4  A far ring, and that of due nodes, is linked both ways, in order of arming. A near ring is linked forwards, the
+//       latest first: the node before is written into a node only when one of its ring is cancelled. Until then prev
+//       is the ring, as at first; so arming does not wait for the memory of a node that may lie idle for long.
 #pragma once
 
 #include <array>
@@ -50,8 +53,8 @@ class timer_wheel {
         place(node);
     }
 
-    // O(1). False when the node was not armed: it has expired, or was never armed.
-    // Requires: node is not armed in another wheel.
+    // O(1); amortised, where many nodes stand in one tick. False when the node was not armed: it has expired, or was
+    // never armed. Requires: node is not armed in another wheel.
     bool cancel(timer_node& node) noexcept {
         if (!node.armed()) return false;
         unlink(node);
@@ -150,12 +153,25 @@ class timer_wheel {
         }
         if (t == current_ && deadline < current_min_) current_min_ = deadline;
         const tick end_of_near = horizon();
-        if (t < end_of_near) return append(near_slot(t), node);
+        if (t < end_of_near) return push(near_slot(t), node);
         const tick units = t >> unit_bits;
         const unsigned level = level_of(units ^ (end_of_near >> unit_bits));
         append(far_slot(level, digit(units, level)), node);
     }
 
+    // To a near ring.
+    void push(ring_index index, timer_node& node) noexcept {
+        timer_link& end = ring(index);
+        if (!occupied(index)) {
+            end.next = &end;
+            mark(index);
+        }
+        node.next = end.next;
+        node.prev = &end;
+        end.next = &node;
+    }
+
+    // To any other.
     void append(ring_index index, timer_node& node) noexcept {
         timer_link& end = ring(index);
         if (!occupied(index)) {
@@ -170,6 +186,8 @@ class timer_wheel {
     }
 
     void unlink(timer_node& node) noexcept {
+        if (node.prev->next != &node) [[unlikely]]
+            link_back(*node.prev);
         timer_link* next = node.next;
         timer_link* prev = node.prev;
         prev->next = next;
@@ -186,13 +204,14 @@ class timer_wheel {
     void take_due_of_current() noexcept;
     void bring_nearer(tick old_horizon) noexcept;
     void bring_nearer(unsigned level, std::uint64_t which, bool some_are_due) noexcept;
-    void place_again(ring_index from) noexcept;
     tick first_near(tick from) const noexcept;
     unsigned first_near_word(unsigned from) const noexcept;
-    timer_link* first_not_due(ring_index index) noexcept;
-    void move_to_due(ring_index from, timer_link* end) noexcept;
-    void sort(ring_index index) noexcept;
-    static bool in_order(const timer_link& end) noexcept;
+    void take_due(ring_index from) noexcept;
+    void place_all(timer_link* link) noexcept;
+    timer_link* take_out(ring_index from) noexcept;
+    static void link_back(timer_link& end) noexcept;
+    static timer_link* sorted(timer_link* chain) noexcept;
+    static bool in_order(timer_link* chain) noexcept;
     static timer_link* merge(timer_link* earlier, timer_link* later) noexcept;
     nanos first_look_at(ring_index index, tick start) const noexcept;
 

@@ -268,6 +268,29 @@ TEST_CASE("timer_wheel: cancel takes a node out of the first, the middle and the
     CHECK_FALSE(b.wheel.cancel(b.nodes[1]));
 }
 
+TEST_CASE("timer_wheel: within one tick, nodes are cancelled in any order, between others that are armed") {
+    std::mt19937_64 random(fiber_test::seed());
+    for (int round = 0; round < 2'000; ++round) {
+        CAPTURE(round);
+        bench b(0);
+        order armed;  // in order of arming
+        for (int step = 0; step < 60; ++step) {
+            const auto choice = static_cast<std::size_t>(random() % 3);
+            if (choice == 0 && !armed.empty()) {
+                const auto victim = armed.begin() + static_cast<std::ptrdiff_t>(random() % armed.size());
+                REQUIRE(b.wheel.cancel(b.nodes[static_cast<std::size_t>(*victim)]));
+                armed.erase(victim);
+            } else {
+                b.wheel.arm(b.nodes[static_cast<std::size_t>(step)], ms);
+                armed.push_back(step);
+            }
+            REQUIRE(b.wheel.size() == armed.size());
+            REQUIRE(b.wheel.next_expiry() == (armed.empty() ? never : rounded_up(ms)));
+        }
+        REQUIRE(b.expire(ms) == armed);
+    }
+}
+
 TEST_CASE("timer_wheel: `each` may cancel what is due as well, and arm again, the same node included") {
     bench b(0);
     for (int i = 0; i < 4; ++i) b.wheel.arm(b.nodes[i], ms + i);
