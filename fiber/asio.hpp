@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <new>
 #include <utility>
 
 // Below the others: Boost 1.74's headers use <utility> without including it.
@@ -150,16 +151,23 @@ inline task<void> asio_driver::start(std::size_t stack_size) {
 // As an exception that nobody retrieved, of a task of its own.
 inline void asio_driver::report() {
     if (thrown_ == nullptr) return;
-    spawn({.name = "handler of Boost.Asio"}, [thrown = std::exchange(thrown_, nullptr)] {
-        std::rethrow_exception(thrown);
-    }).detach();
+    try {
+        spawn({.name = "handler of Boost.Asio"}, [thrown = thrown_] { std::rethrow_exception(thrown); }).detach();
+        thrown_ = nullptr;
+    } catch (const std::bad_alloc&) {
+        // The driver goes on; the next turn tries again.
+    }
 }
 
 inline bool asio_driver::is_alone() {
-    for (const task_info& each : all_tasks()) {
-        if (each.name != task_name) return false;
+    try {
+        for (const task_info& each : all_tasks()) {
+            if (each.name != task_name) return false;
+        }
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
     }
-    return true;
 }
 
 #if !defined(FIBER_ASIO_THREAD)

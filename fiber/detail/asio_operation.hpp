@@ -18,7 +18,6 @@
 #include <utility>
 
 // Below the others: Boost 1.74's headers use <utility> without including it.
-#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
@@ -32,7 +31,6 @@
 #endif
 
 #include "fiber/detail/asio_support.hpp"
-#include "fiber/error.hpp"
 #include "fiber/this_fiber.hpp"
 
 namespace fiber {
@@ -140,10 +138,8 @@ class asio_operation {
             if (error != nullptr) error->clear();
             return values_of(first, rest...);
         } else {
-            if (first) {
-                // An operation that fails because of a cancellation, or beside one: that is what is said.
-                if (cancelled) this_fiber::check_cancelled();
-            }
+            // An operation that fails because of a cancellation, or beside one: the cancellation is what is said.
+            if (first && cancelled) this_fiber::check_cancelled();
             if constexpr (std::is_same_v<First, boost::system::error_code>) {
                 if (error != nullptr) {
                     *error = first;

@@ -8,7 +8,12 @@ namespace fiber::detail {
 
 namespace {
 thread_local bool calls_off_fiber = false;  // a plain thread, in call_off_fiber()
+
+bool is_cancelled() noexcept {
+    return engine::worker::current()->current_task()->is(engine::task_slot::cancel_pending);
 }
+
+}  // namespace
 
 void completion::come() noexcept {
     engine::wake_list woken;
@@ -27,7 +32,8 @@ bool completion::wait(engine::interruptible mode) noexcept {
         }
         switch (waiters_.wait_and_unlock(held, engine::never, mode)) {
             case engine::wait_verdict::cancelled:
-                return false;
+                if (is_cancelled()) return false;
+                break;  // it was taken back meanwhile
             case engine::wait_verdict::notified:
             case engine::wait_verdict::timed_out:
                 break;

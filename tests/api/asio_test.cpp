@@ -321,6 +321,25 @@ TEST_CASE("asio: in an uncancellable scope the operation is not disturbed") {
     });
 }
 
+TEST_CASE("asio: a cancellation that is taken back at once disturbs nothing") {
+    runtime_fixture fixture(1);
+    fixture.run([] {
+        fiber::asio_context context;
+        asio::steady_timer timer(context, 1h);
+        error_code error;
+        auto waiting = fiber::spawn(
+            [&] { timer.async_wait(fiber::use_fiber[error].on_cancel([] { FAIL("it was disturbed"); })); });
+        settle();
+        waiting.cancel();
+        CHECK(waiting.uncancel() == 0);  // it has not run in between
+        settle();
+        CHECK_FALSE(waiting.done());
+        timer.cancel();
+        waiting.get();
+        CHECK(error == asio::error::operation_aborted);
+    });
+}
+
 TEST_CASE("asio: what on_cancel throws goes to the caller, after the operation's end") {
     on_each_worker_count([] {
         fiber::asio_context context;
