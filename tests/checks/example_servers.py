@@ -34,6 +34,7 @@ from report import Report
 PREFIX = "fiber-example-"
 PATIENCE = 30  # seconds for whatever must happen; a busy machine is slow
 LIBC = ctypes.CDLL(None, use_errno=True)
+DEFECT = re.compile(r"Sanitizer|runtime error:|never retrieved|terminate called")  # said by a program of ours
 
 
 class Unavailable(Exception):
@@ -126,7 +127,7 @@ class Server:
     def __init__(self, command, ready=r"listening on .*:(\d+)", port=None, user=None, env=None, stdin=False, cwd=None,
                  ends_by=signal.SIGTERM, dies_by=signal.SIGKILL):
         self.command, self.ready, self.port, self.ends_by = command, ready, port, ends_by
-        self.directory = Directory(user)
+        self.directory, self.over = Directory(user), False
         self.log = os.path.join(self.directory.path, "output")
         options = user_options(user)
         with open(self.log, "wb") as log:
@@ -143,8 +144,15 @@ class Server:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if not os.path.exists(self.log):
+            return  # it was stopped before
+        crashed = (self.process.poll() or 0) < 0
+        self.end()
+        output = self.output()
         self.stop()
+        if kind is None and (crashed or DEFECT.search(output)):
+            raise AssertionError(f"{self.command}, status {self.process.returncode}, says:\n{shown(output)}")
 
     def await_ready(self):
         if self.ready is not None:
@@ -202,6 +210,12 @@ class Server:
 
     def stop(self):
         """Ends it, with all that it has started, and removes its directory. Again: nothing."""
+        self.end()
+        self.directory.__exit__()
+
+    def end(self):
+        if self.over:
+            return  # its number may be another's by now
         if self.process.poll() is None:
             os.killpg(self.process.pid, self.ends_by)  # its session and group have its number
             try:
@@ -215,13 +229,15 @@ class Server:
         self.process.wait()
         if self.process.stdin:
             self.process.stdin.close()
-        self.directory.__exit__()
+        self.over = True
 
 
 def call(command, stdin="", timeout=PATIENCE, **options):
     """Runs a program to its end: (exit status, standard output, standard error)."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout,
                           check=False, preexec_fn=end_with(os.getpid()), **options)
+    if DEFECT.search(done.stderr):
+        raise AssertionError(f"{command}, status {done.returncode}, says:\n{shown(done.stderr)}")
     return done.returncode, done.stdout, done.stderr
 
 
