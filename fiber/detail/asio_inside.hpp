@@ -28,9 +28,12 @@
 
 #if !defined(FIBER_ASIO_THREAD)
 
-#include <boost/asio/detail/reactor.hpp>
-#include <boost/asio/detail/scheduler.hpp>
+// detail/reactor.hpp does not include what it needs.
+// clang-format off
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/detail/scheduler.hpp>
+#include <boost/asio/detail/reactor.hpp>
+// clang-format on
 
 namespace fiber::detail {
 

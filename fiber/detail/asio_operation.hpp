@@ -51,7 +51,7 @@ template <class T>
 struct frame_allocator {
     using value_type = T;
 
-    explicit frame_allocator(frame_memory& memory) noexcept : memory(&memory) {}
+    explicit frame_allocator(frame_memory& from) noexcept : memory(&from) {}
     template <class U>
     frame_allocator(const frame_allocator<U>& other) noexcept : memory(other.memory) {}
 
@@ -216,7 +216,7 @@ void run_on(const Executor& executor, F& f) {
         std::exception_ptr thrown;
     };
     struct call {
-        explicit call(state& of) noexcept : of(&of) {}
+        explicit call(state& owner) noexcept : of(&owner) {}
         call(call&& other) noexcept : of(std::exchange(other.of, nullptr)) {}
         ~call() {
             if (of != nullptr) of->ran.come();

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -45,12 +44,18 @@ class bare_item {
 template <class T>
 class boxed_item {
  public:
-    explicit boxed_item(T&& item) : item_(std::make_unique<T>(std::move(item))) {}
+    explicit boxed_item(T&& item) : item_(new T(std::move(item))) {}
+    boxed_item(boxed_item&& other) noexcept : item_(std::exchange(other.item_, nullptr)) {}
+    boxed_item& operator=(boxed_item&& other) noexcept {
+        std::swap(item_, other.item_);
+        return *this;
+    }
+    ~boxed_item() { delete item_; }
     T& operator*() noexcept { return *item_; }
     const T& operator*() const noexcept { return *item_; }
 
  private:
-    std::unique_ptr<T> item_;
+    T* item_;  // no std::unique_ptr: <memory> would cost each user five thousand lines
 };
 
 // Where a row that grows may fall back on copies, and where it may not.
