@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "scheduler/base/spin_lock.hpp"
+
 namespace fiber::engine {
 
 timer_wheel::timer_wheel(nanos now)
@@ -38,6 +40,16 @@ void timer_wheel::take_near(tick end) noexcept {
     }
 }
 
+namespace {
+
+// A node that is due, and around it what its waiter touches next: most nodes stand in the frame of a fiber that sleeps.
+inline void prefetch_frame(const timer_link* node) noexcept {
+    const auto* at = reinterpret_cast<const char*>(node);
+    for (int line = -2; line <= 2; ++line) __builtin_prefetch(at + line * static_cast<int>(cache_line));
+}
+
+}  // namespace
+
 // Fetches the nodes of a few slots, also of some that are due next. A node's link is known only when the one before it
 // has come from memory: so the rings are walked side by side, one step of each in turn, and the steps of different
 // rings wait together (bench sleep_storm).
@@ -49,7 +61,7 @@ void timer_wheel::prefetch_from(tick first) noexcept {
     std::size_t count = 0;
     for (tick t = first; t < first + reach && count < which.size(); t = first_near(t + 1)) {
         which[count] = near_slot(t);
-        __builtin_prefetch(at[count] = ring(near_slot(t)).next);
+        prefetch_frame(at[count] = ring(near_slot(t)).next);
         ++count;
         fetched_end_ = t + 1;
     }
@@ -61,7 +73,7 @@ void timer_wheel::prefetch_from(tick first) noexcept {
             if (at[i] == &ring(which[i])) {
                 ++ended;
             } else {
-                __builtin_prefetch(at[i] = at[i]->next);
+                prefetch_frame(at[i] = at[i]->next);
             }
         }
     }
