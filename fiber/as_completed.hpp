@@ -87,7 +87,7 @@ class completion_range {
 // thrown. `range` and `limit` as for wait(); an empty range is an empty iteration.
 //
 // A fiber or a plain thread. Each step is a cancellation point; one that was cancelled may be taken again. Throws
-// std::future_error (no_state), std::invalid_argument for NaN, std::bad_alloc.
+// std::future_error (no_state), std::invalid_argument for NaN, invalid_option for a nullptr, std::bad_alloc.
 template <detail::handle_range Range>
 auto as_completed(Range&& range) {
     return completion_range<detail::handle_in<Range>>(detail::handles_in(range), engine::never);

@@ -12,7 +12,7 @@
 // On a fiber, or on a plain thread if no argument is a callable. Cancellation point: cancelling the caller cancels
 // every child that has not finished, with the same message; gather then waits for all of them, in both forms, before it
 // throws. Throws std::logic_error if one task stands twice, std::future_error (no_state) for a handle that refers to
-// nothing, std::bad_alloc; then nothing has been waited for.
+// nothing, invalid_option for a nullptr, std::bad_alloc; then nothing has been waited for.
 #pragma once
 
 #include <cstddef>
@@ -74,7 +74,7 @@ auto gathered_from(A&& argument, engine::call_site site) {
             return gathered<T, bare>{std::forward<A>(argument)};
         }
     } else if constexpr (std::is_pointer_v<bare> && awaitable<std::remove_pointer_t<bare>>) {
-        return gathered_from(*argument, site);
+        return gathered_from(pointed_to(argument), site);
     } else {
         static_assert(std::is_invocable_v<std::decay_t<A>>,
                       "gather() takes tasks, futures and callables without arguments");

@@ -70,7 +70,7 @@ class handle {
     bool cancel() { return engine::cancel(slot(), nullptr); }
     bool cancel(const std::string& message) { return engine::cancel(slot(), message.c_str()); }
 
-    // How often cancel() was called, less uncancel().
+    // How often cancel() was called, less uncancel(). Stops counting at 65,535.
     unsigned cancelling() const { return engine::cancelling(slot()); }
     // Takes one cancel() back and returns what is left; at 0 a cancellation that was not delivered yet is withdrawn.
     unsigned uncancel() { return engine::uncancel(slot()); }

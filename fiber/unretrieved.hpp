@@ -29,9 +29,14 @@ class unretrieved_exception_handler {
  public:
     unretrieved_exception_handler() noexcept = default;  // none: the next outer handler is asked
 
+    // An empty std::function and a null pointer are none, too. Throws std::bad_alloc, and what copying f throws.
     template <class F>
-    requires(!std::is_same_v<std::decay_t<F>, unretrieved_exception_handler>) unretrieved_exception_handler(F&& f)
-        : call_(std::make_shared<holder<std::decay_t<F>>>(std::forward<F>(f))) {}
+    requires(!std::is_same_v<std::decay_t<F>, unretrieved_exception_handler>) unretrieved_exception_handler(F&& f) {
+        if constexpr (std::is_constructible_v<std::decay_t<F>, std::nullptr_t>) {
+            if (f == nullptr) return;
+        }
+        call_ = std::make_shared<holder<std::decay_t<F>>>(std::forward<F>(f));
+    }
     unretrieved_exception_handler(std::nullptr_t) noexcept {}
 
     explicit operator bool() const noexcept { return call_ != nullptr; }

@@ -25,6 +25,8 @@ completions::goal goal_of(return_when when) {
 
 }  // namespace
 
+void throw_null_handle() { throw invalid_option("fiber: a nullptr stands in a range of pointers to tasks or futures"); }
+
 std::vector<bool> wait_for_some(const std::vector<engine::task_slot*>& slots, return_when when,
                                 engine::nanos deadline) {
     const completions::goal goal = goal_of(when);

@@ -34,8 +34,8 @@ H* handle_of(H& handle) noexcept {
     return std::addressof(handle);
 }
 template <awaitable H>
-H* handle_of(H* handle) noexcept {
-    return handle;
+H* handle_of(H* handle) {
+    return &pointed_to(handle);
 }
 
 // Handles that outlive the call: lent by an lvalue or a view, or pointed to.
@@ -87,8 +87,9 @@ auto wait_in(Range&& range, return_when when, engine::nanos deadline) {
 // range: of tasks, futures or shared futures, lent (an lvalue, a view), or of pointers to such, as a former wait()
 // returned. limit: a duration, a time point, std::nullopt.
 //
-// A fiber or a plain thread. Cancellation point. Throws invalid_option for an empty range or a `when` that is none,
-// std::future_error (no_state) for a handle that refers to nothing, std::invalid_argument for NaN, std::bad_alloc.
+// A fiber or a plain thread. Cancellation point. Throws invalid_option for an empty range, a `when` that is none and a
+// nullptr, std::future_error (no_state) for a handle that refers to nothing, std::invalid_argument for NaN,
+// std::bad_alloc.
 template <detail::handle_range Range>
 auto wait(Range&& range, return_when when = all_completed) {
     return detail::wait_in(range, when, engine::never);

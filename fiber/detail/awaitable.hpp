@@ -15,6 +15,15 @@ concept awaitable = requires(H& h) {
     h.result();
 };
 
+[[noreturn]] void throw_null_handle();  // invalid_option
+
+// What a pointer in a range stands for. Throws invalid_option for nullptr.
+template <awaitable H>
+H& pointed_to(H* handle) {
+    if (handle == nullptr) throw_null_handle();
+    return *handle;
+}
+
 // What can be asked for its result but hides the task behind it: shield().
 template <class H>
 concept awaitable_by_get = !awaitable<H> && requires(H & h) {

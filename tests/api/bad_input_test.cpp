@@ -255,6 +255,20 @@ TEST_CASE("negative timeouts have expired, NaN is refused, on every timed wait")
     });
 }
 
+// wait() gives pointers, and takes them again: a null one among them was followed.
+TEST_CASE("a nullptr in a range of pointers is refused by all that take such a range") {
+    on_each_worker_count([] {
+        auto task = fiber::spawn(park_until_cancelled);
+        const std::vector<fiber::task<void>*> handles{&task, nullptr};
+        CHECK_THROWS_AS((void)fiber::wait(handles), fiber::invalid_option);
+        CHECK_THROWS_AS((void)fiber::wait(handles, fiber::first_completed, 1ms), fiber::invalid_option);
+        CHECK_THROWS_AS((void)fiber::as_completed(handles), fiber::invalid_option);
+        CHECK_THROWS_AS(fiber::gather(handles), fiber::invalid_option);
+        CHECK_THROWS_AS((void)fiber::gather(fiber::return_exceptions, handles), fiber::invalid_option);
+        CHECK(task.cancelling() == 0);
+    });
+}
+
 TEST_CASE("without a free descriptor a runtime works or fails with a system_error, and works again later") {
     if (sanitized) return;  // UBSan itself needs descriptors, to find out whether memory is readable
     const resource_guard guard;

@@ -1,5 +1,6 @@
 // Row 25: an exception that nobody retrieved reaches a handler, once; one that was retrieved does not.
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 #include <unistd.h>
 
@@ -258,6 +259,13 @@ TEST_CASE("row 25: a handler that throws harms nobody") {
             task.wait();
         });
     });
+}
+
+// An empty function was kept as a handler: it was called, threw, and so every report was lost.
+TEST_CASE("row 25: an empty function or a null pointer is no handler") {
+    CHECK_FALSE(fiber::unretrieved_exception_handler(std::function<void(std::exception_ptr)>()));
+    CHECK_FALSE(fiber::unretrieved_exception_handler(static_cast<void (*)(std::exception_ptr)>(nullptr)));
+    CHECK(fiber::unretrieved_exception_handler(std::function<void(std::exception_ptr)>([](std::exception_ptr) {})));
 }
 
 TEST_CASE("row 25: the handler may be set for all runtimes, and put back") {
