@@ -168,6 +168,10 @@ class promise {
             }
         });
     }
+    // For what is written in braces: set_value({1, 2}).
+    void set_value(detail::stored_type<T>&& value) requires std::is_object_v<T> {
+        settle([&] { result().emplace(std::move(value)); });
+    }
     // Besides: std::invalid_argument for nullptr. An exception of type `cancelled` makes the future a cancelled one.
     void set_exception(std::exception_ptr error) {
         error = detail::require_exception(std::move(error));

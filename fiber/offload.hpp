@@ -202,6 +202,6 @@ auto run_in_executor(thread_pool& pool, F&& f, A&&... args) {
 // does.
 template <class F, class... A>
 requires std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>
-auto to_thread(F&& f, A&&... args) { return run_in_executor(std::forward<F>(f), std::forward<A>(args)...).get(); }
+decltype(auto) to_thread(F&& f, A&&... args) { return run_in_executor(std::forward<F>(f), std::forward<A>(args)...).get(); }
 
 }  // namespace fiber

@@ -47,7 +47,7 @@ class runtime {
     // a fiber and while another run() of this runtime is active. Throws std::system_error when a thread, std::bad_alloc
     // when a stack (what() names the limit that was hit) or memory cannot be had; then f was not called.
     template <class F>
-    auto run(F&& f, engine::call_site site = engine::call_site::current()) {
+    decltype(auto) run(F&& f, engine::call_site site = engine::call_site::current()) {
         check_can_run();
         auto main = detail::build_task({.name = "main", .site = site}, &scheduler(), std::forward<F>(f));
         run_main(main.slot());
@@ -93,13 +93,13 @@ class runtime {
 // Makes a runtime, runs f on it, and gives everything back: asyncio.run. A plain thread. Returns and throws as
 // runtime::run(); invalid_option besides.
 template <class F>
-auto run(const runtime_options& options, F&& f, engine::call_site site = engine::call_site::current()) {
+decltype(auto) run(const runtime_options& options, F&& f, engine::call_site site = engine::call_site::current()) {
     runtime made(options);
     return made.run(std::forward<F>(f), site);
 }
 template <class F>
 requires std::is_invocable_v<std::decay_t<F>>
-auto run(F&& f, engine::call_site site = engine::call_site::current()) {
+decltype(auto) run(F&& f, engine::call_site site = engine::call_site::current()) {
     return run(runtime_options{}, std::forward<F>(f), site);
 }
 

@@ -10,21 +10,24 @@
 
 namespace fiber::detail {
 
-template <class M, class O, class... A>
-decltype(auto) invoke_member(M member, O&& object, A&&... args) {
-    if constexpr (std::is_pointer_v<std::remove_cvref_t<O>>) {
-        if constexpr (std::is_member_function_pointer_v<M>) {
-            return (object->*member)(std::forward<A>(args)...);
-        } else {
-            return (object->*member);
-        }
-    } else if constexpr (
-        requires { object.get(); } && !requires { std::forward<O>(object).*member; }) {
-        return detail::invoke_member(member, object.get(), std::forward<A>(args)...);
-    } else if constexpr (std::is_member_function_pointer_v<M>) {
-        return (std::forward<O>(object).*member)(std::forward<A>(args)...);
+// The object whose member is meant: `object`, what it points to, or what a std::reference_wrapper stands for.
+template <class C, class O>
+decltype(auto) owner_of_member(O&& object) {
+    if constexpr (std::is_base_of_v<C, std::remove_cvref_t<O>>) {
+        return std::forward<O>(object);
+    } else if constexpr (requires { *std::forward<O>(object); }) {
+        return *std::forward<O>(object);
     } else {
-        return (std::forward<O>(object).*member);
+        return object.get();
+    }
+}
+
+template <class T, class C, class O, class... A>
+decltype(auto) invoke_member(T C::*member, O&& object, A&&... args) {
+    if constexpr (std::is_function_v<T>) {
+        return (detail::owner_of_member<C>(std::forward<O>(object)).*member)(std::forward<A>(args)...);
+    } else {
+        return (detail::owner_of_member<C>(std::forward<O>(object)).*member);
     }
 }
 

@@ -9,10 +9,6 @@
 
 namespace fiber::detail {
 
-namespace {
-constexpr engine::nanos offload_grace = 30'000'000'000;  // asyncio waits five minutes; a hang at exit helps nobody
-}
-
 runtime_state::runtime_state(engine::scheduler::options engine, std::size_t offload_threads,
                              const unretrieved_exception_handler& handler)
     : scheduler(std::move(engine)), offload_threads_(offload_threads) {
@@ -49,10 +45,11 @@ void runtime_state::stop_offload() noexcept {
         last = std::exchange(pool_, nullptr);
     }
     if (last == nullptr) return;
-    if (!last->shutdown(engine::saturating_add(engine::monotonic_now(), offload_grace), engine::leftover::drop)) {
+    const engine::nanos grace = offload_grace.load(std::memory_order_relaxed);
+    if (!last->shutdown(engine::saturating_add(engine::monotonic_now(), grace), engine::leftover::drop)) {
         std::fprintf(stderr,
-                     "fiber: blocking calls still ran %lld s after run() ended; they go on alone on %zu threads\n",
-                     static_cast<long long>(offload_grace / 1'000'000'000), last->statistics().threads);
+                     "fiber: blocking calls still ran %g s after run() ended; they go on alone on %zu threads\n",
+                     static_cast<double>(grace) / 1e9, last->statistics().threads);
     }
 }
 

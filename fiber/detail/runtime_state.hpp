@@ -2,6 +2,7 @@
 // scheduler of the process is the base of one of these. Any thread.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -12,6 +13,10 @@
 #include "scheduler/core/scheduler.hpp"
 
 namespace fiber::detail {
+
+// How long the end of a run waits for calls that still block. A variable only so that a test need not wait as long.
+inline std::atomic<engine::nanos> offload_grace{
+    30'000'000'000};  // asyncio waits 5 minutes; a hang at exit helps nobody
 
 class runtime_state : public engine::scheduler {
  public:

@@ -1,5 +1,7 @@
 // The public names in the shapes that programs are written against: options as aggregates, results that unpack, loops.
 // What they do is tested elsewhere; here it is that these lines compile, and mean what they say.
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <span>
@@ -276,4 +278,59 @@ TEST_CASE("shapes: local, context_var, pools, the handler of exceptions that nob
         auto before = fiber::set_unretrieved_exception_handler([](const fiber::unretrieved_exception&) {});
         fiber::set_unretrieved_exception_handler(before);
     });
+}
+
+namespace {
+struct counter {
+    int value = 3;
+    int plus(int n) const { return value + n; }
+    int get() const { return -1; }  // what a std::reference_wrapper has, too: it was called in place of plus()
+    int take() && { return std::exchange(value, 0); }
+    int& place() { return value; }
+};
+struct derived : counter {};
+}  // namespace
+
+TEST_CASE("shapes: members are called as std::invoke calls them") {
+    on_each_worker_count([] {
+        counter one;
+        derived more;
+        std::vector<counter> several(2);
+        CHECK(spawn(&counter::plus, &one, 1).get() == 4);
+        CHECK(spawn(&counter::plus, one, 1).get() == 4);
+        CHECK(spawn(&counter::plus, std::ref(one), 1).get() == 4);
+        CHECK(spawn(&counter::plus, more, 1).get() == 4);
+        CHECK(spawn(&counter::plus, std::make_unique<derived>(), 1).get() == 4);
+        CHECK(spawn(&counter::plus, std::make_shared<counter>(), 1).get() == 4);
+        CHECK(spawn(&counter::plus, several.begin(), 1).get() == 4);
+        CHECK(spawn(&counter::plus, std::optional(one), 1).get() == 4);
+        CHECK(spawn(&counter::get, one).get() == -1);
+        CHECK(spawn(&counter::take, counter()).get() == 3);
+        CHECK(spawn(&counter::value, &one).get() == 3);
+        CHECK(&spawn(&counter::place, &one).get() == &one.value);
+    });
+}
+
+TEST_CASE("shapes: results that are references stay references") {
+    std::unique_ptr<int> mine;
+    const auto give = [&]() -> std::unique_ptr<int>& { return mine; };
+    CHECK(&run(give) == &mine);
+    CHECK(&run({.workers = 1}, give) == &mine);
+    on_each_worker_count([&](runtime_fixture& fixture) {
+        CHECK(&spawn(give).get() == &mine);
+        CHECK(&fixture.runtime().spawn(give).get() == &mine);
+        CHECK(&fiber::to_thread(give) == &mine);
+        CHECK(&fiber::run_in_executor(give).get() == &mine);
+        CHECK(&fiber::with_timeout(1h, give) == &mine);
+        CHECK(&fiber::wait_for(spawn(give), 1h) == &mine);
+        CHECK(&fiber::uncancellable(give) == &mine);
+        CHECK(&fiber::with_task_group([&](fiber::task_group&) -> auto& { return mine; }) == &mine);
+    });
+}
+
+TEST_CASE("shapes: a promise takes what is written in braces") {
+    fiber::promise<std::vector<int>> several;
+    auto result = several.get_future();
+    several.set_value({1, 2, 3});
+    CHECK(result.get() == std::vector<int>{1, 2, 3});
 }

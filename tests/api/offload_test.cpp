@@ -1,9 +1,12 @@
 // to_thread, run_in_executor and thread_pool: row 28 of the semantics.
 #include <algorithm>
+#include <future>
 #include <memory>
 #include <stdexcept>
 
+#include "fiber/detail/runtime_state.hpp"
 #include "scheduler/core/cpu_count.hpp"
+#include "tests/api/captured_stderr.hpp"
 #include "tests/api/fixture.hpp"
 
 using namespace fiber::test;
@@ -245,6 +248,51 @@ TEST_CASE("row 28: the destructor of a pool waits for running calls and cancels 
         cancelled += call.cancelled();
     }
     CHECK(done + cancelled == 20);
+}
+
+namespace {
+// Makes the end of run less patient.
+class short_grace {
+ public:
+    explicit short_grace(std::chrono::nanoseconds length)
+        : before_(fiber::detail::offload_grace.exchange(length.count())) {}
+    short_grace(const short_grace&) = delete;
+    short_grace& operator=(const short_grace&) = delete;
+    ~short_grace() { fiber::detail::offload_grace = before_; }
+
+ private:
+    fiber::engine::nanos before_;
+};
+}  // namespace
+
+TEST_CASE("row 28: the end of run waits for a call that blocks, but not for ever: then it says what it leaves behind") {
+    CHECK(fiber::detail::offload_grace == std::chrono::nanoseconds(30s).count());
+    for_each_worker_count([](unsigned workers) {
+        const resource_guard guard;
+        const short_grace impatient(20ms);
+        struct shared {
+            std::promise<void> may_return;
+            std::atomic<bool> begun{false};
+            std::atomic<bool> returned{false};
+        };
+        const auto state = std::make_shared<shared>();
+        captured_stderr written;
+        const int value = fiber::run({.workers = workers}, [&] {
+            (void)fiber::run_in_executor([state] {
+                state->begun = true;
+                state->may_return.get_future().wait();
+                state->returned = true;
+            });
+            CHECK(yield_until([&] { return state->begun.load(); }));
+            return 5;
+        });
+        const std::string text = written.text();
+        CHECK(value == 5);
+        CHECK_FALSE(state->returned);
+        CHECK(text == "fiber: blocking calls still ran 0.02 s after run() ended; they go on alone on 1 threads\n");
+        state->may_return.set_value();
+        CHECK(spin_until([&] { return state->returned.load(); }));
+    });
 }
 
 TEST_CASE("many offloaded calls at once") {

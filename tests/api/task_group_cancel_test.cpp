@@ -1,21 +1,12 @@
 // Task groups that are cancelled, nested, or both: rows 19 and 20 of the semantics.
 #include <stdexcept>
 
+#include "tests/api/thrown.hpp"
 #include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
 namespace {
-
-template <class F>
-std::optional<fiber::exception_group> group_thrown_by(F&& f) {
-    try {
-        f();
-    } catch (const fiber::exception_group& group) {
-        return group;
-    }
-    return std::nullopt;
-}
 
 [[noreturn]] void fail(const char* text) { throw std::runtime_error(text); }
 

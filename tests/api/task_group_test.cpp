@@ -4,40 +4,12 @@
 #include <memory>
 #include <stdexcept>
 
+#include "tests/api/thrown.hpp"
 #include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
 namespace {
-
-// The group that f throws, or none.
-template <class F>
-std::optional<fiber::exception_group> group_thrown_by(F&& f) {
-    try {
-        f();
-    } catch (const fiber::exception_group& group) {
-        return group;
-    }
-    return std::nullopt;
-}
-
-std::string text_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& what) {
-        return what.what();
-    } catch (...) {
-        return "not a std::exception";
-    }
-}
-
-// What the exceptions of the group say; nothing if there is no group.
-std::vector<std::string> texts_of(const std::optional<fiber::exception_group>& group) {
-    std::vector<std::string> texts;
-    if (!group) return texts;
-    for (const std::exception_ptr& each : group->exceptions()) texts.push_back(text_of(each));
-    return texts;
-}
 
 using texts = std::vector<std::string>;
 

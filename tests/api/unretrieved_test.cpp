@@ -2,23 +2,14 @@
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
-#include <unistd.h>
 
+#include "tests/api/captured_stderr.hpp"
 #include "tests/api/fixture.hpp"
+#include "tests/api/thrown.hpp"
 
 using namespace fiber::test;
 
 namespace {
-
-std::string text_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& known) {
-        return known.what();
-    } catch (...) {
-        return "unknown";
-    }
-}
 
 // The reports of one runtime, as "task: what".
 class reports {
@@ -56,37 +47,6 @@ void expect_reports(const std::vector<std::string>& expected, Main main) {
 }
 
 void fail() { throw std::runtime_error("forgotten"); }
-
-// Takes what is written to descriptor 2 while it lives.
-class captured_stderr {
- public:
-    captured_stderr() : file_(std::tmpfile()), saved_(dup(STDERR_FILENO)) { dup2(fileno(file_), STDERR_FILENO); }
-    captured_stderr(const captured_stderr&) = delete;
-    captured_stderr& operator=(const captured_stderr&) = delete;
-    ~captured_stderr() {
-        restore();
-        std::fclose(file_);
-    }
-
-    std::string text() {
-        restore();
-        std::string content;
-        std::rewind(file_);
-        for (int c = std::fgetc(file_); c != EOF; c = std::fgetc(file_)) content.push_back(static_cast<char>(c));
-        return content;
-    }
-
- private:
-    void restore() {
-        if (saved_ < 0) return;
-        std::fflush(stderr);
-        dup2(saved_, STDERR_FILENO);
-        close(std::exchange(saved_, -1));
-    }
-
-    std::FILE* file_;
-    int saved_;
-};
 
 }  // namespace
 
