@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 
-from example_servers import Directory, Fake, Server, call, expect, expect_in, free_port, main, program, until
+from example_servers import Directory, Fake, Server, Unavailable, call, expect, expect_in, free_port, main, program, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -179,7 +179,10 @@ def interrupted(build):
 
 def progress(build):
     """On a terminal a bar, and the table behind it."""
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:
+        raise Unavailable(f"there are no pseudo-terminals (is /dev/pts mounted?): {error}") from None
     with answering(OK) as server, Directory() as place:
         with Server(["sh", "-c", f"exec {program(build, 'downloader')} --output {place} {url(server)} >{os.ttyname(slave)}"],
                     ready="") as client:

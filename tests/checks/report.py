@@ -87,7 +87,7 @@ def in_parallel(function, items):
 
 
 def tracked_files(root, *directories):
-    """The files below `directories` as git knows them, or, where there is no git, as they lie there."""
+    """The files below `directories`, or these themselves, as git knows them, or, without git, as they lie there."""
     if os.path.exists(os.path.join(root, ".git")) and shutil.which("git"):
         git = subprocess.run(["git", "-C", root, "ls-files", "--", *directories], capture_output=True, text=True,
                              check=False)
@@ -95,6 +95,8 @@ def tracked_files(root, *directories):
             return sorted(path for path in git.stdout.splitlines() if os.path.exists(os.path.join(root, path)))
     found = []
     for directory in directories:
+        if os.path.isfile(os.path.join(root, directory)):
+            found.append(directory)
         for place, _, names in os.walk(os.path.join(root, directory)):
             found += [os.path.relpath(os.path.join(place, name), root) for name in names]
     return sorted(found)
