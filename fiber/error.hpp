@@ -1,6 +1,7 @@
-// What can go wrong, by type. Everything the library throws that is not the user's own is one of these, `cancelled`, a
-// std::future_error (promises, futures and moved-from tasks, with std's codes) or a std::system_error (operating
-// system).
+// What can go wrong, by type. Everything the library throws that is not the user's own is one of these, `cancelled`, an
+// exception_group, a std::future_error (promises, futures and moved-from handles, with std's codes), a
+// std::system_error (operating system, locks), std::invalid_argument (a time that is not a number, a null exception),
+// std::logic_error (the same task twice in gather()) or std::bad_alloc.
 #pragma once
 
 #include <stdexcept>

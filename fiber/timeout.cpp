@@ -16,7 +16,8 @@ timeout_scope::timeout_scope(detail::time_limit limit) : timer(&fired), deadline
     engine::worker* here = engine::worker::current();
     task_ = here != nullptr ? here->current_task() : nullptr;
     if (task_ == nullptr) [[unlikely]]
-        throw usage_error("fiber: with_timeout() works by cancelling the running task: call it on a fiber");
+        throw usage_error(
+            "fiber: with_timeout() and wait_for(limit, f) work by cancelling the running task: call them on a fiber");
     const std::uint64_t seen = task_->state.load(std::memory_order_relaxed);
     cancelling_on_entry_ = static_cast<unsigned>((seen & task_slot::cancel_mask) / task_slot::cancel_one);
     pending_on_entry_ = (seen & task_slot::cancel_pending) != 0;
