@@ -1,6 +1,13 @@
 // Everything. One header for each subject stands beside this one.
 #pragma once
 
+#if __cplusplus < 202002L
+#error "fiber needs C++20: compile with -std=c++20 or newer"
+#endif
+#if !defined(__cpp_exceptions)
+#error "fiber needs exceptions (cancellation is one): compile without -fno-exceptions"
+#endif
+
 #include "fiber/as_completed.hpp"
 #include "fiber/barrier.hpp"
 #include "fiber/call_later.hpp"
