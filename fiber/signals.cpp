@@ -99,13 +99,17 @@ std::uint64_t set_of(std::initializer_list<int> numbers) {
     return set;
 }
 
-// Requires: the lock. What was set before comes back, unless somebody has set something else meanwhile.
+// Requires: the lock. What was set before comes back, unless somebody has set something else meanwhile. One that was
+// sent before, and that no thread has taken in yet, is not for what was set before, which may end the process: to ignore
+// a signal discards it.
 void forget_locked(watch_table& all, int number) noexcept {
     if (--all.watchers[number] != 0) return;
     struct sigaction now {};
-    if (::sigaction(number, nullptr, &now) == 0 && now.sa_handler == &on_signal) {
-        ::sigaction(number, &all.before[number], nullptr);
-    }
+    if (::sigaction(number, nullptr, &now) != 0 || now.sa_handler != &on_signal) return;
+    struct sigaction ignored {};
+    ignored.sa_handler = SIG_IGN;
+    ::sigaction(number, &ignored, nullptr);
+    ::sigaction(number, &all.before[number], nullptr);
 }
 
 // Requires: the lock. Throws std::system_error. Never inlined: see io_call.hpp, errno.

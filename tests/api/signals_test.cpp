@@ -143,6 +143,24 @@ TEST_CASE("a signal ends the process again when nobody waits for it any more") {
     CHECK(result.killed_by(SIGTERM));
 }
 
+// The story: a signal was sent to the process, and its object was destroyed before some thread took the signal in. It
+// met what had been set before, the default, and ended the process.
+TEST_CASE("a signal that was sent before the end of the last object does not end the process behind it") {
+    const auto result = fiber_test::run_in_child([] {
+        std::signal(SIGTERM, SIG_DFL);
+        sigset_t term;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        {
+            const fiber::signals stop{SIGTERM};
+            ::sigprocmask(SIG_BLOCK, &term, nullptr);  // no thread takes it in
+            ::raise(SIGTERM);
+        }
+        ::sigprocmask(SIG_UNBLOCK, &term, nullptr);
+    });
+    CHECK(result.succeeded());
+}
+
 TEST_CASE("what is no signal, or cannot be waited for, is refused, and nothing is handled") {
     CHECK(refusal_of([] { fiber::signals none{}; }).find("the set is empty") != std::string::npos);
     CHECK(refusal_of([] { fiber::signals s{0}; }).find("0 is no signal") != std::string::npos);
