@@ -100,8 +100,8 @@ std::uint64_t set_of(std::initializer_list<int> numbers) {
 }
 
 // Requires: the lock. What was set before comes back, unless somebody has set something else meanwhile. One that was
-// sent before, and that no thread has taken in yet, is not for what was set before, which may end the process: to ignore
-// a signal discards it.
+// sent before, and that no thread has taken in yet, is not for what was set before, which may end the process: to
+// ignore a signal discards it.
 void forget_locked(watch_table& all, int number) noexcept {
     if (--all.watchers[number] != 0) return;
     struct sigaction now {};
