@@ -89,30 +89,43 @@ TEST_CASE("tasks that wait for each other in a ring can be cancelled: all of the
     });
 }
 
-// The second is called on the stack of the first, and waits for it.
+namespace {
+
+// The second is called on the stack of the first, and waits for it in the way that is given.
+template <class Wait>
+void cancel_ring_on_one_stack(Wait wait_for_first) {
+    for (const bool from_first : {true, false}) {
+        std::optional<fiber::task<void>> second;
+        fiber::event go;
+        fiber::event spawned;
+        fiber::task<void> first;
+        first = fiber::spawn([&] {
+            go.wait();
+            second = fiber::spawn([&] { wait_for_first(first); });
+            spawned.set();
+            second->get();
+        });
+        go.set();
+        spawned.wait();
+        settle();
+        CHECK((from_first ? first : *second).cancel());
+        first.wait();
+        second->wait();
+        CHECK(first.cancelled());
+        CHECK(second->cancelled());
+    }
+}
+
+}  // namespace
+
 TEST_CASE("a ring that is closed on one stack can be cancelled, from either end") {
-    on_each_worker_count([] {
-        for (const bool from_first : {true, false}) {
-            std::optional<fiber::task<void>> second;
-            fiber::event go;
-            fiber::event spawned;
-            fiber::task<void> first;
-            first = fiber::spawn([&] {
-                go.wait();
-                second = fiber::spawn([&] { first.get(); });
-                spawned.set();
-                second->get();
-            });
-            go.set();
-            spawned.wait();
-            settle();
-            CHECK((from_first ? first : *second).cancel());
-            first.wait();
-            second->wait();
-            CHECK(first.cancelled());
-            CHECK(second->cancelled());
-        }
-    });
+    on_each_worker_count([] { cancel_ring_on_one_stack([](fiber::task<void>& first) { first.get(); }); });
+}
+
+// The story: the last of the ring could not take it, for what it waits for stands on its own stack; and the walk tried
+// again and again.
+TEST_CASE("a ring through a gather that is called on the stack of the one that waits for it") {
+    on_each_worker_count([] { cancel_ring_on_one_stack([](fiber::task<void>& first) { fiber::gather(first); }); });
 }
 
 TEST_CASE("a ring that is left when run ends does not keep it") {
@@ -236,33 +249,6 @@ TEST_CASE("a task gathers itself through another that has not begun to wait: can
         second->wait();
         CHECK(first.cancelled());
         CHECK(second->cancelled());
-    });
-}
-
-// The story: the last of the ring could not take it, for what it waits for stands on its own stack; and the walk tried
-// again and again.
-TEST_CASE("a ring through a gather that is called on the stack of the one that waits for it") {
-    on_each_worker_count([] {
-        for (const bool from_first : {true, false}) {
-            std::optional<fiber::task<void>> second;
-            fiber::event go;
-            fiber::event spawned;
-            fiber::task<void> first;
-            first = fiber::spawn([&] {
-                go.wait();
-                second = fiber::spawn([&] { fiber::gather(first); });
-                spawned.set();
-                second->get();
-            });
-            go.set();
-            spawned.wait();
-            settle();
-            CHECK((from_first ? first : *second).cancel());
-            first.wait();
-            second->wait();
-            CHECK(first.cancelled());
-            CHECK(second->cancelled());
-        }
     });
 }
 
