@@ -2,10 +2,10 @@
 // files. Each time the program ends with an exception that says so, or with the right result; no child, no descriptor
 // and no handler is left.
 #include <csignal>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/api/fail_at_each_request.hpp"
+#include "tests/support/no_children.hpp"
 
 using namespace fiber::test;
 using fiber::stdio;
@@ -48,8 +48,6 @@ int files() {
     return right && whole;
 }
 
-bool no_children_left() { return ::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD; }
-
 }  // namespace
 
 TEST_CASE("what runs out in signals and pipes ends in an error, and nothing is left") {
@@ -57,6 +55,6 @@ TEST_CASE("what runs out in signals and pipes ends in an error, and nothing is l
 }
 TEST_CASE("what runs out in child processes ends in an error, and no child is left") {
     fail_everywhere(children);
-    CHECK(no_children_left());
+    CHECK(fiber_test::no_children_left());
 }
 TEST_CASE("what runs out in files ends in an error, and nothing is left") { fail_everywhere(files); }

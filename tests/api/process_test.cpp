@@ -14,12 +14,14 @@ extern "C" {  // glibc 2.36 leaves that to who includes it
 
 #include "tests/api/fixture.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/no_children.hpp"
 #include "tests/support/no_descriptors.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
 using fiber::process;
 using fiber::stdio;
+using fiber_test::no_children_left;
 
 namespace {
 
@@ -30,11 +32,6 @@ struct refused_pidfds {
     explicit refused_pidfds(int error) { pidfd_refusal = error; }
     ~refused_pidfds() { pidfd_refusal = 0; }
 };
-
-bool no_children_left() {
-    siginfo_t any{};
-    return ::waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) == -1 && errno == ECHILD;
-}
 
 std::vector<std::string> shell(const char* script) { return {"/bin/sh", "-c", script}; }
 
