@@ -8,6 +8,8 @@ namespace fiber::engine {
 
 namespace {
 
+constexpr task_operations nothing_left{nullptr, nullptr, nullptr, nullptr, [](task_slot&) noexcept {}};
+
 void free_slot(task_slot& slot) noexcept {
     slot.operations->destroy(slot);
     if (slot.extras != nullptr) [[unlikely]] {
@@ -105,9 +107,7 @@ task_slot& allocate_promise(const task_operations& operations, std::size_t paylo
 }
 
 void abandon(task_slot& task) noexcept {
-    static constexpr auto nothing = [](task_slot&) noexcept {};
-    static constexpr task_operations empty{nullptr, nullptr, nullptr, nullptr, nothing};
-    task.operations = &empty;
+    task.operations = &nothing_left;
     free_slot(task);
 }
 
@@ -152,6 +152,12 @@ void finish_promise(task_slot& promise) noexcept { finish_and_tell(promise); }
 void release_handle(task_slot& task) noexcept {
     const std::uint64_t seen = task.state.load(std::memory_order_acquire);
     if ((seen & (task_slot::runner_gone | task_slot::queued)) == task_slot::runner_gone) return free_slot(task);
+    if (seen & task_slot::finished) {
+        // Who held the result must not find it outliving him, because of a runner that still tells observers or an
+        // entry that is still in a queue: it may point into his frame.
+        task.operations->destroy(task);
+        task.operations = &nothing_left;
+    }
     const std::uint64_t before = task.state.fetch_or(task_slot::handle_gone, std::memory_order_acq_rel);
     free_if_unused(task, before | task_slot::handle_gone);
 }

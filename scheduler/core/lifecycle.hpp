@@ -74,7 +74,8 @@ std::string name_of(task_slot& task);
 
 // The result stands: tells observers, and frees the slot if nobody holds it any more. The one who ran it, once.
 void finish(task_slot& task) noexcept;
-// The handle is given up; the result is destroyed with the slot. Requires: the task is finished or detached.
+// The handle is given up; the result of a finished task is destroyed before this returns, that of a detached one with
+// its slot. Requires: the task is finished or detached.
 void release_handle(task_slot& task) noexcept;
 // A promise: the two halves of finish(). The promise keeps its hold on the slot, for it may be settled from the other
 // side.

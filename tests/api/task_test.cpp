@@ -90,6 +90,33 @@ TEST_CASE("callable, arguments and result are destroyed exactly once") {
     });
 }
 
+// Whoever claims a task from the middle of a long queue leaves its entry there. The result used to go with that entry:
+// later, on any worker, when what it points to may have gone.
+TEST_CASE("the result is destroyed with the handle, also where the queue still knows the task") {
+    struct copied_only {  // so get() leaves one behind
+        std::shared_ptr<int> held;
+        explicit copied_only(int value) : held(std::make_shared<int>(value)) {}
+        copied_only(const copied_only&) = default;
+    };
+    on_each_worker_count([] {
+        std::weak_ptr<int> result;
+        std::vector<fiber::task<copied_only>> many;
+        for (int i = 0; i < 100; ++i) {
+            many.push_back(fiber::spawn([i, &result] {
+                copied_only made(i);
+                if (i == 50) result = made.held;
+                return made;
+            }));
+        }
+        {
+            auto middle = std::move(many[50]);
+            CHECK(*middle.get().held == 50);
+            CHECK_FALSE(result.expired());
+        }
+        CHECK(result.expired());
+    });
+}
+
 TEST_CASE("the callable of a finished task is destroyed no later than the task is seen as done") {
     on_each_worker_count([] {
         const long before = tracked::live();
