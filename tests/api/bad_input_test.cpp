@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <system_error>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -75,7 +75,7 @@ TEST_CASE("absurd numbers of offload threads are refused") {
 }
 
 TEST_CASE("run on a fiber is a usage_error, and the outer run goes on") {
-    on_each_worker_count([](runtime_fixture& fixture) {
+    in_virtual_time([](runtime_fixture& fixture) {
         CHECK_THROWS_AS(fiber::run([] {}), fiber::usage_error);
         CHECK_THROWS_AS(fiber::run({.workers = 2}, [] {}), fiber::usage_error);
         CHECK_THROWS_AS(fixture.runtime().run([] {}), fiber::usage_error);

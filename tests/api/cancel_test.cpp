@@ -1,7 +1,7 @@
 // Cancellation, and the exceptions that nobody retrieved: rows 21 to 25 of the semantics.
 #include <stdexcept>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -94,7 +94,7 @@ TEST_CASE("row 21: cancel is true and counted while the task is unfinished, fals
 }
 
 TEST_CASE("row 21: a task that suppresses its cancellation keeps its result and is not cancelled") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<bool> started{false};
         auto task = fiber::spawn([&] {
             try {
@@ -289,7 +289,7 @@ TEST_CASE("row 23: cancelling what is awaited makes the waiter see cancelled") {
 }
 
 TEST_CASE("row 23: uncancel to 0 withdraws a cancel that was not delivered") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         self_reference<int> self;
         auto& task = self.spawn([](fiber::task<int>& me) {
             CHECK(me.cancel());
@@ -339,7 +339,7 @@ TEST_CASE("row 24: a pending cancel is not thrown while the stack unwinds") {
             ++cleaned;
         }
     };
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<int> cleaned{0};
         self_reference<void> self;
         auto& task = self.spawn([&](fiber::task<void>& me) {
@@ -363,7 +363,7 @@ TEST_CASE("row 24: a second cancel does not disturb the unwinding of the first")
             stage = 4;
         }
     };
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<int> stage{0};
         auto task = fiber::spawn([&] {
             const waits_in_destructor guard{stage};

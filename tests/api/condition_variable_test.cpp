@@ -3,7 +3,7 @@
 #include <shared_mutex>
 #include <stdexcept>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -277,7 +277,7 @@ TEST_CASE("a stop request from anywhere, at any moment, is never missed") {
 }
 
 TEST_CASE("any lock will do, also one that parks, and a shared one") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         slow_lock slow;
         fiber::condition_variable changed;
         bool ready = false;

@@ -2,7 +2,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -305,7 +305,7 @@ TEST_CASE("what a completion function throws goes to the last, the others go on"
 }
 
 TEST_CASE("a completion function may wait, the phase ends with it") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         bool over = false;
         fiber::barrier barrier(2, [&]() noexcept {
             fiber::sleep_for(1ms);
@@ -388,7 +388,7 @@ TEST_CASE("call_once calls once, and everyone finds it done") {
 }
 
 TEST_CASE("call_once: a call that throws is none, the next who waits makes it") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         fiber::once_flag flag;
         std::atomic<int> calls{0};
         std::atomic<int> failures{0};

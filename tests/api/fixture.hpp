@@ -11,6 +11,7 @@
 //   * CHECK and REQUIRE are safe on fibers and threads. A failed REQUIRE leaves the fiber as an exception.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -19,6 +20,7 @@
 #include <doctest/doctest.h>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -82,9 +84,40 @@ inline long entries_in(const char* directory) {
     return count;
 }
 
-// Both count "." and ".." too, and descriptors their own; only differences mean anything.
+// Counts ".", ".." and its own, too; only differences mean anything.
 inline long open_descriptors() { return entries_in("/proc/self/fd"); }
-inline long running_threads() { return entries_in("/proc/self/task"); }
+
+// The threads of this process, by their numbers: a count would not do, for one that has been joined may stand in /proc
+// for a while yet.
+inline std::set<std::string> running_threads() {
+    std::set<std::string> numbers;
+    if (DIR* tasks = opendir("/proc/self/task")) {
+        while (const dirent* each = readdir(tasks)) numbers.insert(each->d_name);
+        closedir(tasks);
+    }
+    return numbers;
+}
+
+// How many threads run that did not run then.
+inline long threads_since(const std::set<std::string>& then) {
+    const auto now = running_threads();
+    return std::count_if(now.begin(), now.end(), [&](const std::string& each) { return !then.contains(each); });
+}
+
+// How long a condition is waited for before the test fails. Nothing is meant to come near it, on however slow a
+// machine; it is well below the watchdog's limit.
+inline constexpr std::chrono::seconds patience = sanitized ? 120s : 60s;
+
+// Any thread. Spins until the condition holds; false when nobody has the patience any more.
+template <class Condition>
+[[nodiscard]] bool spin_until(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + patience;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
 
 // What a process owns, and the check that it owns no more than it did.
 class resource_guard {
@@ -103,16 +136,11 @@ class resource_guard {
  private:
     // A joined thread may stand in /proc for a moment.
     bool threads_are_gone() const {
-        const auto limit = std::chrono::steady_clock::now() + 5s;
-        while (running_threads() > threads_) {
-            if (std::chrono::steady_clock::now() > limit) return false;
-            std::this_thread::sleep_for(100us);
-        }
-        return true;
+        return spin_until([this] { return threads_since(threads_) == 0; });
     }
 
     long descriptors_;
-    long threads_;
+    std::set<std::string> threads_;
     long tracked_;
 };
 
@@ -188,10 +216,10 @@ class gate {
 // Parks until cancelled. Cancellation point.
 inline void park_until_cancelled() { sleep_for(1h); }
 
-// On a fiber. Yields until the condition holds; false when it does not within ten seconds.
+// On a fiber. Yields until the condition holds; false when nobody has the patience any more.
 template <class Condition>
 [[nodiscard]] bool yield_until(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + (sanitized ? 60s : 10s);
+    const auto limit = std::chrono::steady_clock::now() + patience;
     while (!condition()) {
         if (std::chrono::steady_clock::now() > limit) return false;
         yield();
@@ -199,24 +227,24 @@ template <class Condition>
     return true;
 }
 
-// Any thread. Spins until the condition holds; false when it does not within ten seconds.
-template <class Condition>
-[[nodiscard]] bool spin_until(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + (sanitized ? 60s : 10s);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) return false;
-        std::this_thread::yield();
+// On a fiber. The other tasks of this runtime, if all of them have parked.
+inline std::optional<std::vector<std::uint64_t>> parked_tasks() {
+    std::vector<std::uint64_t> ids;
+    for (const auto& task : all_tasks()) {
+        if (task.id == this_fiber::id()) continue;
+        if (task.state != task_state::parked) return std::nullopt;
+        ids.push_back(task.id);
     }
-    return true;
+    return ids;
 }
 
-// On a fiber. Returns when every other task of this runtime has parked or finished.
+// On a fiber. Returns when every other task of this runtime has parked or finished. It looks twice, for a look is no
+// snapshot: it passes by the place where a task is spawned then, and finds the one that spawned it parked.
+// Who is about to wait counts as parked: he may not have armed his timer yet.
 inline void settle() {
     CHECK(yield_until([] {
-        for (const auto& task : all_tasks()) {
-            if (task.id != this_fiber::id() && task.state != task_state::parked) return false;
-        }
-        return true;
+        const auto before = parked_tasks();
+        return before && parked_tasks() == before;
     }));
 }
 

@@ -2,7 +2,7 @@
 #include <functional>
 #include <stdexcept>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -58,7 +58,7 @@ void cancel_when_ready(const family& kin, fiber::task<T>& waiter) {
 }  // namespace
 
 TEST_CASE("row 5: cancelling the waiter cancels every child with its message and waits for their clean-up") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::lets_it_pass);
         auto waiter = fiber::spawn([&] {
             auto tasks = kin.spawn();
@@ -77,7 +77,7 @@ TEST_CASE("row 5: cancelling the waiter cancels every child with its message and
 }
 
 TEST_CASE("row 5: the same with return_exceptions") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::lets_it_pass);
         auto waiter = fiber::spawn([&] {
             auto tasks = kin.spawn();
@@ -91,7 +91,7 @@ TEST_CASE("row 5: the same with return_exceptions") {
 }
 
 TEST_CASE("row 5: children that were moved in, or are callables, are cancelled alike") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::lets_it_pass);
         auto waiter = fiber::spawn([&] {
             const auto child = [&] { kin(); };
@@ -104,7 +104,7 @@ TEST_CASE("row 5: children that were moved in, or are callables, are cancelled a
 }
 
 TEST_CASE("row 5: children that suppress it change nothing") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::suppresses);
         auto plain = fiber::spawn([&] { fiber::gather(kin.spawn()); });
         cancel_when_ready(kin, plain);
@@ -118,7 +118,7 @@ TEST_CASE("row 5: children that suppress it change nothing") {
 }
 
 TEST_CASE("row 6: a child that throws in clean-up: plain gather throws that") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::throws_another);
         auto waiter = fiber::spawn([&] { fiber::gather(kin.spawn()); });
         cancel_when_ready(kin, waiter);
@@ -129,7 +129,7 @@ TEST_CASE("row 6: a child that throws in clean-up: plain gather throws that") {
 }
 
 TEST_CASE("row 6: a child that throws in clean-up: return_exceptions throws cancelled") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         const family kin(ending::throws_another);
         auto waiter = fiber::spawn([&] { (void)fiber::gather(fiber::return_exceptions, kin.spawn()); });
         cancel_when_ready(kin, waiter);

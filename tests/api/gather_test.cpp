@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -241,7 +241,7 @@ TEST_CASE("row 2: of those that had failed before, gather throws one") {
 }
 
 TEST_CASE("row 2: siblings that were moved in are cancelled and joined as the exception leaves") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<int> started{0};
         journal<std::string> seen;
         const parked_child child{started, seen};
@@ -256,7 +256,7 @@ TEST_CASE("row 2: siblings that were moved in are cancelled and joined as the ex
 }
 
 TEST_CASE("row 2: a range that was moved in is cancelled and joined, a borrowed one goes on") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<int> started{0};
         journal<std::string> seen;
         const parked_child child{started, seen};
@@ -282,7 +282,7 @@ TEST_CASE("row 2: a range that was moved in is cancelled and joined, a borrowed 
 }
 
 TEST_CASE("row 3: return_exceptions waits for all; exceptions and cancellations stand in their slots") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<bool> parked{false};
         auto value = fiber::spawn([] {
             fiber::sleep_for(1ms);

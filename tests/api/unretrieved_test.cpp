@@ -118,7 +118,7 @@ TEST_CASE("row 25: cancellations are not reported") {
         fiber::spawn([] { throw fiber::cancelled{}; }).detach();
         { auto dropped = fiber::spawn(park_until_cancelled); }
         fiber::spawn(park_until_cancelled).detach();
-        fiber::sleep_for(1ms);
+        settle();
     });
 }
 
