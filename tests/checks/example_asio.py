@@ -6,7 +6,6 @@ Usage: example_asio.py <build directory> [case...]
 
 import os
 import signal
-import time
 from contextlib import contextmanager
 
 from example_servers import Directory, Peer, Server, call, expect, expect_in, free_port, main, program, tool, until
@@ -51,7 +50,7 @@ def routes(build):
 
 
 def bad_clients(build):
-    with http(build, "--patience", "1") as server:
+    with http(build, "--patience", "3") as server:
         with Peer(server.port) as peer:
             peer.send(HELLO * 20)
             expect([response(peer) for _ in range(20)], [(200, b"hello\n")] * 20, "pipelined requests")
@@ -87,7 +86,7 @@ def stop(build):
             idle.send(HELLO)
             expect(response(idle), (200, b"hello\n"), "before the stop")
             busy.send("POST /echo HTTP/1.1\r\nContent-Length: 4\r\n\r\nwo")
-            time.sleep(0.2)  # so that the server has seen that
+            until(busy.was_read, "the server has read that")
             server.signal(number)
             expect(idle.all(), b"", "an idle connection ends")
             busy.send("rd")
@@ -162,7 +161,7 @@ def tls_client_with_openssl(build):
 
 def tls_refusals(build):
     program(build, "tls_client", TLS)
-    with certificates() as path, tls(build, path, "--patience", "1") as server:
+    with certificates() as path, tls(build, path, "--patience", "3") as server:
         status, _, error = client(build, path, server.port, "x\n", "--name", "elsewhere")
         expect((status, "TLS handshake: certificate verify failed" in error), (1, True), f"another name: {error}")
         status, _, error = call([program(build, "tls_client", TLS), "localhost", str(server.port)], "x\n")

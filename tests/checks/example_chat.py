@@ -70,7 +70,7 @@ def oversized(build):
 
 
 def idle(build):
-    with chat(build, "--idle", "1") as server, join(server, "ada") as ada, Peer(server.port) as silent:
+    with chat(build, "--idle", "3") as server, join(server, "ada") as ada, Peer(server.port) as silent:
         expect(ada.line(), "* idle for too long, goodbye", "one who says nothing")
         expect(ada.all(), b"", "and then the end")
         expect(silent.all(), b"* nickname?\n* idle for too long, goodbye\n", "one who does not even say his name")

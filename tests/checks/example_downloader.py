@@ -136,7 +136,7 @@ def faults(build):
     servers = [answering(*steps) for steps in cases]
     with Directory() as place:
         urls = [url(server, f"/{number}") for number, server in enumerate(servers)]
-        status, rows, _, _ = download(build, place, "--jobs", "100", "--timeout", "1", "--retries", "2", *urls)
+        status, rows, _, _ = download(build, place, "--jobs", "100", "--timeout", "3", "--retries", "2", *urls)
         expect((status, len(rows)), (1, len(cases)), "the exit status")
         for number, (verdict, tries, why) in enumerate(cases.values()):
             row = rows[str(number) if verdict == "done" else urls[number]]

@@ -149,7 +149,7 @@ def refusals(build):
 
 def slow_clients(build):
     """Those who send, or take, too slowly are let go; meanwhile others are served."""
-    with site() as (root, _), http(build, "--patience", "1", "--root", root) as server, \
+    with site() as (root, _), http(build, "--patience", "3", "--root", root) as server, \
             Peer(server.port) as loris, Peer(server.port) as silent, Peer(server.port) as half, \
             Peer(server.port, receive_buffer=4096) as deaf:
         until(lambda: server.connections() == 4, "all four are there")

@@ -79,7 +79,7 @@ def at_once(build, server):
     expect(run(build, server, "--connections", "8", *(f"select pg_sleep(1), {n}" for n in range(8))),
            (0, [f"\t{n}" for n in range(8)], ""), "the results, in the order of the queries")
     seconds = time.monotonic() - start
-    assert 1 <= seconds < 6, f"eight queries of a second each took {seconds:.1f} s"
+    assert 1 <= seconds < 8, f"eight queries of a second each took {seconds:.1f} s"
     status, lines, _ = run(build, server, "--connections", "2", *["select pg_backend_pid()"] * 50)
     expect((status, len(lines), len(set(lines)) <= 2), (0, 50, True), "fifty queries on two connections")
 
@@ -97,11 +97,11 @@ def errors(build, server):
 
 def time_out(build, server):
     """The query is cancelled on the server, too, and the connection goes on being used."""
-    status, lines, error = run(build, server, "--connections", "1", "--timeout", "1", "set application_name = 'marked'",
+    status, lines, error = run(build, server, "--connections", "1", "--timeout", "3", "set application_name = 'marked'",
                                "select pg_sleep(600)", "show application_name")
     expect((status, lines), (1, ["SET", "marked"]), "what went well, on the same connection")
     expect_in("query 2: fiber: timed out", error, "what did not")
-    expect(active(build, server, "pg_sleep(600)"), False, "whether it still runs on the server")
+    until(lambda: not active(build, server, "pg_sleep(600)"), "it runs on the server no more")
 
 
 def interrupted(build, server):
@@ -112,7 +112,7 @@ def interrupted(build, server):
             client.signal(number)
             expect(client.wait(), 1, "the exit status")
             expect(client.output().count("cancelled"), 7, f"queries that were cancelled, in {client.output()!r}")
-            expect(active(build, server, "pg_sleep(500)"), False, "whether they still run on the server")
+            until(lambda: not active(build, server, "pg_sleep(500)"), "they run on the server no more")
 
 
 def no_server(build, server):

@@ -25,7 +25,8 @@ EXPECTED = {
     "05_blocking_calls": (2, ["started", *(f"call {n}" for n in NUMBERS), "finished"]),
 }
 EARLY = 0.02     # clocks are read at slightly different places
-TOLERANCE = 0.7  # a busy machine, and the start of the process
+TOLERANCE = 0.7  # the start of the process, and a machine that does something else as well
+TRIES = 5        # a machine may be busier than that; a program that waits for too long does so each time
 
 
 def groups(lines):
@@ -67,7 +68,11 @@ def main():
     build = sys.argv[1]
 
     def one(name):
-        return name, *run([os.path.join(build, "docs/example_" + name)], timeout=60)
+        for _ in range(TRIES):
+            result = run([os.path.join(build, "docs/example_" + name)], timeout=60)
+            if result[0] or result[2] <= EXPECTED[name][0] + TOLERANCE:
+                break
+        return name, *result
 
     with ThreadPoolExecutor(max_workers=len(EXPECTED)) as pool:
         for name, problem, output, seconds in list(pool.map(one, EXPECTED)):
