@@ -181,6 +181,7 @@ class promise {
             } catch (...) {
                 result().capture(*slot_);
             }
+            error = nullptr;  // it is the other side's now, and does not outlive that here
         });
     }
 

@@ -55,7 +55,9 @@ struct offload_payload {
         return *std::launder(static_cast<offload_payload*>(slot.payload()));
     }
 
-    // The result is computed first and stored only if the future was not cancelled meanwhile.
+    // The result is computed first and stored only if the future was not cancelled meanwhile. Its end is told when
+    // nothing of the call is left here: an exception that is still being handled would live on behind who waited for
+    // it.
     static void run(engine::offload_job* job) noexcept {
         engine::task_slot& slot = *static_cast<offloaded*>(job)->slot;
         offload_payload& self = of(slot);
@@ -82,7 +84,7 @@ struct offload_payload {
             end_call();
             self.settle(slot, [&] { self.result.capture(slot); });
         }
-        engine::release_runner(slot);
+        self.tell_end(slot);
     }
 
     static void drop_queued(engine::offload_job* job) noexcept {
@@ -90,7 +92,7 @@ struct offload_payload {
         offload_payload& self = of(slot);
         self.end_call();
         self.settle(slot, [&] { self.result.set_cancelled(slot); });
-        engine::release_runner(slot);
+        self.tell_end(slot);
     }
 
     // The future was cancelled. A call that has not begun never will; one that runs, runs on.
@@ -117,17 +119,21 @@ struct offload_payload {
     }
     template <class Write>
     void settle(engine::task_slot& slot, Write write) {
-        if (std::exchange(settled_, true) || !engine::settle_begin(slot)) return;
+        if (owes_end_ || !engine::settle_begin(slot)) return;
+        owes_end_ = true;
         try {
             write();
         } catch (...) {
             result.capture(slot);  // moving the value threw: that is the result
         }
-        engine::finish_promise(slot);
+    }
+    void tell_end(engine::task_slot& slot) noexcept {
+        if (owes_end_) engine::finish_promise(slot);
+        engine::release_runner(slot);
     }
 
     bool called_ = false;
-    bool settled_ = false;
+    bool owes_end_ = false;
 };
 
 template <class F, class... A>
@@ -202,6 +208,8 @@ auto run_in_executor(thread_pool& pool, F&& f, A&&... args) {
 // does.
 template <class F, class... A>
 requires std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>
-decltype(auto) to_thread(F&& f, A&&... args) { return run_in_executor(std::forward<F>(f), std::forward<A>(args)...).get(); }
+decltype(auto) to_thread(F&& f, A&&... args) {
+    return run_in_executor(std::forward<F>(f), std::forward<A>(args)...).get();
+}
 
 }  // namespace fiber

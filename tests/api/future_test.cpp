@@ -59,6 +59,22 @@ TEST_CASE("an exception that is set arrives") {
     });
 }
 
+TEST_CASE("an exception that is given away is destroyed by who gets it") {
+    on_each_worker_count([] {
+        fiber::promise<void> promise;
+        auto future = promise.get_future();
+        long left = -1;
+        future.on_done([&] {
+            CHECK_THROWS_AS(future.get(), tracked);
+            future = {};
+            left = tracked::live();
+        });
+        auto error = std::make_exception_ptr(tracked(1));
+        promise.set_exception(std::move(error));
+        CHECK(left == 0);
+    });
+}
+
 TEST_CASE("a promise that is dropped breaks its future") {
     on_each_worker_count([] {
         fiber::future<int> future;

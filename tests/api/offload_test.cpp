@@ -86,6 +86,27 @@ TEST_CASE("row 28: values, arguments and exceptions cross") {
     });
 }
 
+// The story: the pool's thread told the end of the call while it still handled the exception. Whoever had waited was
+// done with it, and it was destroyed later, by that thread, when what it pointed to might have gone.
+TEST_CASE("row 28: an exception that crossed is destroyed by who waited for it") {
+    on_each_worker_count([] {
+        std::atomic<bool> may_throw{false};
+        std::atomic<long> left{-1};
+        auto future = fiber::run_in_executor([&] {
+            CHECK(spin_until([&] { return may_throw.load(); }));
+            throw tracked(1);
+        });
+        future.on_done([&] {  // on the pool's thread, as early as anybody can know of the end
+            CHECK_THROWS_AS(future.get(), tracked);
+            future = {};
+            left = tracked::live();
+        });
+        may_throw = true;
+        CHECK(yield_until([&] { return left >= 0; }));
+        CHECK(left == 0);
+    });
+}
+
 TEST_CASE("row 28: the default pool has min(32, cores + 4) threads at most") {
     runtime_fixture fixture(1);
     fixture.run([&] {
