@@ -157,8 +157,8 @@ TEST_CASE("after a write that had to wait, the next one goes ahead") {
         });
         settle();
         both.near.read_exactly(sent);
-        CHECK(writing.wait_for(20s));
-        CHECK(both.near.read_exactly(19, 20s) == "this has to wait...");
+        CHECK(writing.wait_for(patience));
+        CHECK(both.near.read_exactly(19, patience) == "this has to wait...");
     });
 }
 
@@ -268,7 +268,7 @@ TEST_CASE("datagrams: whole messages with their sender; cut off if asked for les
         b.connect(gone);
         std::error_code error;
         b.send("anybody?");
-        (void)b.receive_from(block, from, error, 10s);
+        (void)b.receive_from(block, from, error, patience);
         CHECK(error == std::errc::connection_refused);
         CHECK_THROWS_AS(b.receive(block, 1ms), fiber::timeout_error);  // the error is gone: this waits
     });
@@ -300,7 +300,7 @@ TEST_CASE("a server serves many at once, and stops gracefully: accepts no more, 
                 for (int k = 0; k < 10; ++k) {
                     const std::string text = std::to_string(i) + " " + std::to_string(k) + "\n";
                     self.write_all(text);
-                    CHECK(self.read_until("\n", 100, 10s) == text);
+                    CHECK(self.read_until("\n", 100, patience) == text);
                 }
             }));
         }
@@ -379,7 +379,7 @@ TEST_CASE("out of descriptors: the server waits, keeps going, and serves when th
         CHECK_THROWS_AS(late.read_exactly(1, 5ms), fiber::timeout_error);
         CHECK_THROWS_AS((void)net::connect(where), std::system_error);
         for (const int fd : all) ::close(fd);
-        CHECK(late.read_exactly(1, 10s) == "y");
+        CHECK(late.read_exactly(1, patience) == "y");
         REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
         door.close();
         serving.get();

@@ -105,7 +105,7 @@ TEST_CASE("the wait for a signal can be timed and cancelled, and loses none") {
 TEST_CASE("a plain thread waits for signals, too") {
     fiber::signals stop{SIGUSR1};
     std::jthread sends([] { ::kill(::getpid(), SIGUSR1); });
-    CHECK(stop.wait_for(10s) == SIGUSR1);
+    CHECK(stop.wait_for(patience) == SIGUSR1);
 }
 
 TEST_CASE("what was set for a signal before comes back with the end of the last object, and not earlier") {
@@ -227,7 +227,7 @@ TEST_CASE("signals from everywhere while objects come and go: none is lost, noth
                 CHECK(brief.wait() == SIGUSR1);
             }
         });
-        for (int i = 0; i < 200; ++i) CHECK(keeps_handled.wait_for(10s) == SIGUSR1);
+        for (int i = 0; i < 200; ++i) CHECK(keeps_handled.wait_for(patience) == SIGUSR1);
         comes_and_goes.get();
         over = true;
     });

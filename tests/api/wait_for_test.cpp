@@ -255,7 +255,7 @@ TEST_CASE("wait_for on a plain thread cancels, waits and throws likewise") {
                 std::this_thread::yield();  // one that was cancelled before its start has nothing to clean up
             CHECK_THROWS_AS(fiber::wait_for(task, 5ms), fiber::timeout_error);
             CHECK(cleaned_up);
-            CHECK(fiber::wait_for(quick, 10s) == 9);
+            CHECK(fiber::wait_for(quick, patience) == 9);
             done.set_value();
         });
         fixture.run([&] { until.get(); });

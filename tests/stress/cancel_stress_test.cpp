@@ -87,7 +87,7 @@ void run_one_graph(generator& dice) {
         from_fiber.get();
     }
     for (auto& each : tasks) each.cancel();
-    for (auto& each : tasks) REQUIRE(each.wait_for(30s));
+    for (auto& each : tasks) REQUIRE(each.wait_for(patience));
 }
 
 }  // namespace
