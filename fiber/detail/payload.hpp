@@ -49,16 +49,16 @@ struct payload {
     static void run(engine::task_slot& slot) noexcept {
         payload& self = of(slot);
         run_into<T>(slot, self.result, self.call);
-        self.call.~Call();
+        self.end_call(slot);
     }
     static void drop(engine::task_slot& slot) noexcept {
         payload& self = of(slot);
-        self.call.~Call();
+        self.end_call(slot);
         cancel_before_start(slot, self.result);
     }
     static void fail(engine::task_slot& slot, const char* why) noexcept {
         payload& self = of(slot);
-        self.call.~Call();
+        self.end_call(slot);
         fail_before_start(slot, self.result, why);
     }
     static void override_with_cancel(engine::task_slot& slot) noexcept {
@@ -72,6 +72,17 @@ struct payload {
     }
 
     static constexpr engine::task_operations operations{&run, &drop, &fail, &override_with_cancel, &destroy};
+
+ private:
+    // The destructors of what the callable holds are the user's: they may wait, and a cancellation that is still to be
+    // delivered must not be thrown in them.
+    void end_call(engine::task_slot& slot) noexcept {
+        if constexpr (!std::is_trivially_destructible_v<Call>) {
+            ++slot.uncancellable_depth;
+            call.~Call();
+            --slot.uncancellable_depth;
+        }
+    }
 };
 
 // Small callables live in the slot.

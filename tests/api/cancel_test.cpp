@@ -412,6 +412,34 @@ TEST_CASE("row 24: the destructor of a task never throws the parent's cancel") {
     });
 }
 
+// What a callable holds is destroyed by the library, where no exception may leave: a destructor that waits must not
+// meet the cancellation there.
+TEST_CASE("row 24: a callable's destructor may wait, also if its task was cancelled before its start") {
+    struct waits_at_its_end {
+        std::shared_ptr<std::atomic<int>> ended;
+        ~waits_at_its_end() {
+            if (ended == nullptr) return;
+            fiber::yield();
+            fiber::sleep_for(1us);
+            ++*ended;
+        }
+        waits_at_its_end(std::shared_ptr<std::atomic<int>> count) : ended(std::move(count)) {}
+        waits_at_its_end(waits_at_its_end&&) noexcept = default;
+    };
+    on_each_worker_count([] {
+        const auto ended = std::make_shared<std::atomic<int>>(0);
+        auto never_starts = fiber::spawn([held = waits_at_its_end(ended)] {});
+        never_starts.cancel();
+        never_starts.wait();
+        CHECK(never_starts.cancelled());
+        CHECK(*ended == 1);
+        auto returns_first = fiber::spawn([held = waits_at_its_end(ended)] { fiber::this_fiber::cancel(); });
+        returns_first.wait();
+        CHECK(returns_first.cancelled());
+        CHECK(*ended == 2);
+    });
+}
+
 TEST_CASE("a cancelled sleep, join and offload end at once, whatever their length") {
     on_each_worker_count([] {
         const auto begin = std::chrono::steady_clock::now();
