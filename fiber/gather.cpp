@@ -149,6 +149,14 @@ class gathering : engine::cancel_forwarder {
     std::string message_;
 };
 
+void require_others(task_slot* const* children, std::size_t count) {
+    engine::worker* here = engine::worker::current();
+    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    if (self != nullptr && std::find(children, children + count, self) != children + count) {
+        throw usage_error("fiber: gather() was given the task that calls it: that would never end");
+    }
+}
+
 void mark_all_retrieved(task_slot* const* children, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i)
         children[i]->state.fetch_or(task_slot::retrieved, std::memory_order_acq_rel);
@@ -158,6 +166,7 @@ void mark_all_retrieved(task_slot* const* children, std::size_t count) noexcept 
 
 void gather_wait(task_slot* const* children, std::size_t count, gather_mode mode) {
     if (count == 0) return;
+    require_others(children, count);
     gathering all(children, count, mode);
     all.wait();
     task_slot* failure = all.first_failure();

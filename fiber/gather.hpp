@@ -11,8 +11,9 @@
 //
 // On a fiber, or on a plain thread if no argument is a callable. Cancellation point: cancelling the caller cancels
 // every child that has not finished, with the same message; gather then waits for all of them, in both forms, before it
-// throws. Throws std::logic_error if one task stands twice, std::future_error (no_state) for a handle that refers to
-// nothing, invalid_option for a nullptr, std::bad_alloc; then nothing has been waited for.
+// throws. Throws std::logic_error if one task stands twice, usage_error for the calling task itself, std::future_error
+// (no_state) for a handle that refers to nothing, invalid_option for a nullptr, std::bad_alloc; then nothing has been
+// waited for.
 #pragma once
 
 #include <cstddef>

@@ -163,6 +163,7 @@ TEST_CASE("a task that joins itself is told so instead of waiting for ever") {
         self.emplace(fiber::spawn([&] {
             ready.wait();
             CHECK_THROWS_AS(self->get(), std::exception);
+            CHECK_THROWS_AS(fiber::gather(*self, [] {}), fiber::usage_error);
         }));
         ready.open();
         self->wait();
