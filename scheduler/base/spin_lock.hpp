@@ -1,11 +1,11 @@
 // A test-and-test-and-set lock for sections of a few dozen instructions that never park, allocate or call out.
-// One atomic RMW to lock, one store to unlock. A waiter spins briefly, then gives its time slice away: the holder may be
-// preempted, and on a machine with fewer cores than threads spinning on would keep it from finishing.
+// One atomic RMW to lock, one store to unlock. A waiter stays away for longer each time, then gives its time slice
+// away: the holder may be preempted, and on a machine with fewer cores than threads spinning on would keep it from
+// finishing.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
-
 #include <sched.h>
 
 namespace fiber::engine {
@@ -41,7 +41,8 @@ class spin_lock {
     spin_lock& operator=(const spin_lock&) = delete;
 
     void lock() noexcept {
-        while (!try_lock()) wait();
+        if (!try_lock()) [[unlikely]]
+            lock_contended();
     }
 
     // acquire pairs with unlock()'s release.
@@ -50,9 +51,22 @@ class spin_lock {
     void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
  private:
-    __attribute__((noinline)) void wait() const noexcept {
-        polite_spin::until([this] { return !held_.load(std::memory_order_relaxed); });
+    // Who looks again at once takes the line from the holder, and so do all that the lock guards: each section then
+    // costs what moving them costs. Away for some microseconds, he lets the other run through a hundred at the speed of
+    // its cache (bench channel_mpmc, two workers: 70 ns an item to 30).
+    __attribute__((noinline)) void lock_contended() noexcept {
+        int pauses = 4;
+        do {
+            for (int i = 0; i < pauses; ++i) cpu_pause();
+            if (pauses < most_pauses) {
+                pauses *= 2;
+            } else {
+                ::sched_yield();
+            }
+        } while (held_.load(std::memory_order_relaxed) || !try_lock());
     }
+
+    static constexpr int most_pauses = 128;
 
     std::atomic<bool> held_{false};
 };
