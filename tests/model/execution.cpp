@@ -133,6 +133,8 @@ bool execution::can_run(const virtual_thread& thread) const {
         case operation::wait:
         case operation::wait_or_stall:
             return (*thread.condition)();
+        case operation::wait_for_empty_buffers:
+            return std::all_of(threads_.begin(), threads_.end(), [](const auto& each) { return each.buffer.empty(); });
     }
     return false;
 }
@@ -203,14 +205,17 @@ execution::effect execution::effect_of(step which) const noexcept {
     }
     switch (thread.pending) {
         case operation::start:
-        case operation::buffered_store:
             return {};
+        case operation::buffered_store:
+            return {.fills_buffer = true};
         case operation::load:
             return {.where = thread.where};
         case operation::strong_store:
         case operation::update:
         case operation::lock:
             return {.where = thread.where, .writes = true};
+        case operation::wait_for_empty_buffers:
+            return {.everything = true, .needs_empty_buffers = true};
         case operation::wait:
         case operation::wait_or_stall:
         case operation::atomically:
@@ -394,6 +399,13 @@ void execution::wait_until(const std::function<bool()>& condition) {
     pause_before(operation::wait, nullptr);
     observe(0);
     if (tracing_) note(*current_, "goes on", nullptr, "");
+}
+
+void execution::wait_for_empty_buffers() {
+    if (current_ == nullptr) return;
+    pause_before(operation::wait_for_empty_buffers, nullptr);
+    observe(0);
+    if (tracing_) note(*current_, "finds all buffers empty", nullptr, "");
 }
 
 bool execution::wait_until_or_stalled(const std::function<bool()>& condition) {

@@ -86,6 +86,7 @@ class execution {
     void lock(detail::cell& at);
     void wait_until(const std::function<bool()>& condition);
     bool wait_until_or_stalled(const std::function<bool()>& condition);
+    void wait_for_empty_buffers();
     std::uint64_t atomically(const std::function<std::uint64_t()>& action);
     unsigned choose(unsigned alternatives);
     void forget_all_but(std::uint64_t local) noexcept;
@@ -104,6 +105,7 @@ class execution {
         lock,
         wait,
         wait_or_stall,
+        wait_for_empty_buffers,
         atomically
     };
 
@@ -137,8 +139,12 @@ class execution {
         const detail::cell* where = nullptr;  // nullptr: nothing
         bool writes = false;
         bool everything = false;
+        bool fills_buffer = false;  // which keeps those back that wait for empty ones
+        bool needs_empty_buffers = false;
 
         bool commutes_with(const effect& other) const noexcept {
+            if ((fills_buffer && other.needs_empty_buffers) || (needs_empty_buffers && other.fills_buffer))
+                return false;
             if (everything || other.everything) return touches_nothing() || other.touches_nothing();
             return where != other.where || (!writes && !other.writes);
         }

@@ -106,6 +106,7 @@ void end_update(cell& at, std::uint64_t bits, std::memory_order order);
 void end_failed_update(cell& at, std::memory_order order);
 void lock(cell& at);
 void wait_until(const std::function<bool()>& condition);
+void wait_for_empty_buffers();
 bool wait_until_or_stalled(const std::function<bool()>& condition);
 std::uint64_t atomically(const std::function<std::uint64_t()>& action);
 
@@ -265,6 +266,12 @@ inline void wait_until(const std::function<bool()>& condition) { detail::wait_un
 inline bool wait_until_or_stalled(const std::function<bool()>& condition) {
     return detail::wait_until_or_stalled(condition);
 }
+
+// In place of fiber::engine::asymmetric_barrier: the heavy one empties everybody's buffer.
+struct asymmetric_barrier {
+    static void light() noexcept {}
+    static void heavy() { detail::wait_for_empty_buffers(); }
+};
 
 // What a futex is to the threads that sleep on it, without spurious returns. A wake reaches all that sleep.
 class sleepers {

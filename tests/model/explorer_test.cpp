@@ -124,7 +124,7 @@ program random_program(fiber_test::random& random) {
     for (auto& thread : all) {
         thread.resize(all.size() == 2 ? 3 : 1 + random.below(2));
         for (auto& each : thread) {
-            each = {static_cast<unsigned>(random.below(5)), static_cast<unsigned>(random.below(2)),
+            each = {static_cast<unsigned>(random.below(6)), static_cast<unsigned>(random.below(2)),
                     store_orders[random.below(3)]};
         }
     }
@@ -149,6 +149,8 @@ struct random_stage {
                 return note(thread, word.fetch_add(1, what.order));
             case 3:
                 return note(thread, word.compare_exchange_strong(expected, 7));
+            case 4:
+                return model::asymmetric_barrier::heavy();
             default:
                 lock.lock();
                 guarded = 3 * guarded + thread;
@@ -211,6 +213,41 @@ TEST_CASE("Dekker with seq_cst stores passes; weaker stores are found, under sto
     model::must_fail(model::explore(dekker(relaxed)), "both missed each other");
     model::must_pass(model::explore({.stores = memory::interleaving}, dekker(relaxed)));
     model::must_pass(model::explore({.stores = memory::pso}, dekker(seq_cst)));
+}
+
+TEST_CASE("Dekker with a heavy barrier on one side passes, also when the other side stores again and again") {
+    const auto half_dekker = [](bool barrier, int rounds) {
+        return [=](scenario& s) {
+            struct shared {
+                model::atomic<int> asked{0};
+                model::atomic<int> at{0};
+                bool seen[4] = {};
+                int found = -1;
+            };
+            auto& all = s.make<shared>();
+            s.thread("often", [&all, rounds] {
+                for (int i = 1; i <= rounds; ++i) {
+                    all.at.store(i, release);
+                    model::asymmetric_barrier::light();
+                    all.seen[i] = all.asked.load(acquire);
+                }
+            });
+            s.thread("seldom", [&all, barrier] {
+                all.asked.store(1, release);
+                if (barrier) model::asymmetric_barrier::heavy();
+                all.found = all.at.load(acquire);
+            });
+            s.finally([&all, rounds] {
+                for (int i = 1; i <= rounds; ++i) {
+                    model::check(all.seen[i] || all.found >= i, "both missed each other");
+                }
+            });
+        };
+    };
+    for (const memory stores : {memory::tso, memory::pso}) {
+        model::must_pass(model::explore({.stores = stores}, half_dekker(true, 3)));
+        model::must_fail(model::explore({.stores = stores}, half_dekker(false, 1)), "both missed each other");
+    }
 }
 
 TEST_CASE("a message without release or acquire is a data race") {

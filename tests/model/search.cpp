@@ -1,12 +1,11 @@
 // The search: which execution comes next. Stateless, depth first: a path of decisions is kept, and each execution
 // follows it from the start, changes its last open decision, and goes on from there.
-#include "tests/model/explorer.hpp"
-
 #include <bit>
 #include <sstream>
 #include <unordered_map>
 
 #include "tests/model/execution.hpp"
+#include "tests/model/explorer.hpp"
 
 namespace model {
 
@@ -264,6 +263,7 @@ void end_update(cell& at, std::uint64_t bits, std::memory_order order) { running
 void end_failed_update(cell& at, std::memory_order order) { running->end_failed_update(at, order); }
 void lock(cell& at) { running->lock(at); }
 void wait_until(const std::function<bool()>& condition) { running->wait_until(condition); }
+void wait_for_empty_buffers() { running->wait_for_empty_buffers(); }
 bool wait_until_or_stalled(const std::function<bool()>& condition) { return running->wait_until_or_stalled(condition); }
 std::uint64_t atomically(const std::function<std::uint64_t()>& action) { return running->atomically(action); }
 void note_read(access_log& log) { running->note_read(log); }
