@@ -19,7 +19,9 @@ scheduler::scheduler(options wanted)
     : options_(std::move(wanted)),
       tasks_(new task_pool(*this)),
       idle_(options_.workers),
-      keeper_deadline_(nobody_sleeps) {}
+      keeper_deadline_(nobody_sleeps) {
+    asymmetric_barrier::prepare();
+}
 
 scheduler::~scheduler() {
     while (task_slot* task = injected_.pop()) {

@@ -178,13 +178,18 @@ bool worker::end_turn([[maybe_unused]] landing here) noexcept {
 #else
     auto* now = static_cast<worker*>(context::arrive(here));
     now->stack_->where.adopt_flags_of(here);
-    if (now->departed_how_ != departure::none) [[unlikely]]
-        settle_departure(now);
+    if (now->departed_how_ != departure::none) [[unlikely]] {  // a lone worker leaves nothing behind that yields
+        if (now->departed_how_ != departure::yield) {
+            settle_departure(now);
+        } else {
+            now->departed_how_ = departure::none;
+            now->push(*now->departed_task_);
+        }
+    }
     return is_cancel_pending(*now->task_);
 #endif
 }
 
-// Out of line, for a lone worker leaves nothing behind that yields.
 __attribute__((noinline)) void worker::settle_departure(worker* now) noexcept { now->after_switch(); }
 
 turn begin_turn() noexcept { return worker::begin_turn(); }

@@ -14,8 +14,7 @@
 //   (after_switch).
 //   * While a task runs, the pool holds at least one stack of the default class: parking never allocates and never
 //   fails.
-//   * Queue order is FIFO: next_ is filled only when nothing else waits here, so it is older than everything in the
-//   deque. Except a lone worker's fibers whose timers have expired: these go first.
+//   * Queue order is FIFO. Except a lone worker's fibers whose timers have expired: these go first.
 #pragma once
 
 #include <array>
@@ -130,10 +129,11 @@ class alignas(cache_line) worker final : public worker_shared {
     void prefetch_next() noexcept;
     static void prefetch_stack(const task_slot& task) noexcept;
     task_slot* accept(task_slot* entry) noexcept;
-    task_slot* take_next_slot() noexcept;
+    task_slot* take_next() noexcept;
     void push(task_slot& task) noexcept;
     void push_late(task_slot& task) noexcept;
     void beat() noexcept;
+    void even_out() noexcept;
     bool poll() noexcept;
     void poll_io() noexcept;
     bool poll_all() noexcept;
@@ -141,30 +141,33 @@ class alignas(cache_line) worker final : public worker_shared {
     enum class claim : std::uint8_t { none, removed, entry_left };
     claim take_out_of_queue(task_slot& task) noexcept;
     task_slot* find_work() noexcept;
-    task_slot* search() noexcept;
+    task_slot* search(int rounds) noexcept;
     task_slot* steal_from(worker_shared& victim) noexcept;
     bool wait_for_work(bool searching) noexcept;
     void stop_searching() noexcept;
+    void nap() noexcept;
 
-    // What a thief remembers of a victim: a lone entry is stolen only when it has aged (bench spawn_one, two workers).
+    // What a thief remembers of a victim's last look: how fast it comes to its entries.
     struct sighting {
-        std::uint64_t pushes = 0;
+        std::uint64_t submitted = 0;
         std::uint32_t turn = 0;
-        const task_slot* next = nullptr;
+        std::size_t size = 0;
     };
 
     scheduler& scheduler_;
     const bool alone_;  // one worker: no thief can exist
     const stack_class default_class_;
     std::uint32_t beat_in_ = 0;
+    std::uint32_t beats_ = 0;
     departure departed_how_ = departure::none;
     task_slot* departed_task_ = nullptr;
     fiber_stack* departed_stack_ = nullptr;
     task_slot* task_ = nullptr;
     fiber_stack* stack_ = nullptr;
-    task_slot* last_next_ = nullptr;  // a lone worker's next_ heads a chain; its end
-    bool expiring_ = false;           // timers are being expired: what they wake goes first
-    task_slot* handed_ = nullptr;     // a runnable that was taken for the loop to run first
+    task_slot* next_ = nullptr;  // of a lone worker: what goes ahead of the deque, a chain
+    task_slot* last_next_ = nullptr;
+    bool expiring_ = false;        // timers are being expired: what they wake goes first
+    task_slot* handed_ = nullptr;  // a runnable that was taken for the loop to run first
     exception_globals* exceptions_ = nullptr;
     std::array<fiber_stack*, stack_class_count> stacks_{};
     std::array<std::uint32_t, stack_class_count> stack_counts_{};
@@ -174,6 +177,7 @@ class alignas(cache_line) worker final : public worker_shared {
     std::uint32_t random_;
     context thread_context_;
     std::unique_ptr<sighting[]> sightings_;
+    bool crumbs_ = false;  // the last round of a search has seen others at work
 };
 
 // --- the fast half of the queue: what every spawn, switch and wake runs through ---
@@ -185,24 +189,19 @@ inline void worker::prefetch_stack(const task_slot& task) noexcept {
     for (int line = 0; line < 6; ++line) __builtin_prefetch(header - line * static_cast<int>(cache_line));
 }
 
-// FIFO: next_ is older than the deque. The exchange is needed only where a thief may take it too.
-inline task_slot* worker::take_next_slot() noexcept {
-    task_slot* next = next_.load(std::memory_order_relaxed);
+inline task_slot* worker::take_next() noexcept {
+    task_slot* next = next_;
     if (next == nullptr) return nullptr;
-    if (alone_) {
-        task_slot* after = next->queue_next;
-        next_.store(after, std::memory_order_relaxed);
-        if (after != nullptr && after->queue_next != nullptr) prefetch_stack(*after->queue_next);
-        return next;
-    }
-    return next_.exchange(nullptr, std::memory_order_acq_rel);
+    next_ = next->queue_next;
+    if (next_ != nullptr && next_->queue_next != nullptr) prefetch_stack(*next_->queue_next);
+    return next;
 }
 
 inline task_slot* worker::take() noexcept {
     if (!alone_) turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // for thieves
     if (beat_in_-- == 0) [[unlikely]]
         beat();
-    task_slot* entry = take_next_slot();
+    task_slot* entry = take_next();
     while (entry != nullptr || (entry = deque_.take()) != nullptr) {
         if (task_slot* task = accept(entry)) {
             prefetch_next();
@@ -216,7 +215,7 @@ inline task_slot* worker::take() noexcept {
 // A lone worker's turn: the task that yields goes to the end of the queue, the oldest runnable comes out; the task
 // itself if there is no other. Whatever is not the usual case is out of line (bench yield).
 inline task_slot* worker::take_in_exchange(task_slot& yielding) noexcept {
-    if (next_.load(std::memory_order_relaxed) != nullptr || beat_in_ == 0) [[unlikely]]
+    if (next_ != nullptr || beat_in_ == 0) [[unlikely]]
         return take_in_turn(yielding);
     task_slot* entry = deque_.exchange_top(&yielding);
     if (entry == nullptr) [[unlikely]]
@@ -254,7 +253,9 @@ inline void worker::push(task_slot& task) noexcept {
         scheduler_.inject(task);  // that queue is intrusive: nothing is lost, only order
         return;
     }
-    if (!alone_) scheduler_.notify_one();
+    if (alone_) return;
+    deque_.share();
+    scheduler_.notify_one();
 }
 
 }  // namespace fiber::engine

@@ -1,7 +1,9 @@
 // Where a worker's next runnable comes from: its own queue, what others handed in, its timers, other workers' queues;
 // and how it waits when there is none. The fast half is take(); everything from find_work() on runs only when the queue
 // is empty.
+#include <algorithm>
 #include <cstdint>
+#include <ctime>
 
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/scheduler.hpp"
@@ -10,11 +12,23 @@
 namespace fiber::engine {
 
 namespace {
-constexpr std::uint32_t turns_per_beat =
-    61;  // outside work and timers wait at most so many turns; prime, against resonance
+
+// Outside work and timers wait at most so many turns; prime, against resonance.
+constexpr std::uint32_t turns_per_beat = 61;
 constexpr std::size_t injected_per_beat = 64;
+
 constexpr int search_rounds = 24;  // about 1 us each: bench spawn_one, two workers
 constexpr int pauses_per_round = 24;
+constexpr std::size_t rounds_left_to_owner = 2;
+
+// A nap costs its system calls, and what comes in it waits for one who is already running: see nap().
+constexpr long nap_ns = 50'000;
+constexpr int rounds_after_nap = 3;
+
+constexpr std::uint32_t beats_per_evening_out = 16;  // some tens of us
+constexpr std::size_t least_to_even_out = 128;
+constexpr std::size_t most_to_even_out = 512;
+
 }  // namespace
 
 // --- own queue ---
@@ -24,29 +38,14 @@ void worker::push_fresh(task_slot& task) noexcept {
     push(task);
 }
 
-void worker::push_woken(task_slot& task) noexcept {
-    if (expiring_) return push_late(task);
-    if (next_.load(std::memory_order_relaxed) != nullptr || deque_.size() != 0) return push(task);
-    if (alone_) {
-        task.queue_next = nullptr;
-        last_next_ = &task;
-        next_.store(&task, std::memory_order_relaxed);
-        return;
-    }
-    next_.store(&task, std::memory_order_seq_cst);  // pairs with the look of a worker about to wait (idle set, P1)
-    scheduler_.notify_one();
-}
+void worker::push_woken(task_slot& task) noexcept { expiring_ ? push_late(task) : push(task); }
 
 // A lone worker's fiber whose timer has expired is late already: behind ten thousand fresh tasks it would be later by
 // the time that these take (bench sleep_10k). In order among themselves; there are no more of them than timers that
 // were due.
 void worker::push_late(task_slot& task) noexcept {
     task.queue_next = nullptr;
-    if (next_.load(std::memory_order_relaxed) == nullptr) {
-        next_.store(&task, std::memory_order_relaxed);
-    } else {
-        last_next_->queue_next = &task;
-    }
+    (next_ == nullptr ? next_ : last_next_->queue_next) = &task;
     last_next_ = &task;
 }
 
@@ -62,7 +61,7 @@ worker::claim worker::take_out_of_queue(task_slot& task) noexcept {
 
 // Of a lone worker: timers, outside work and what goes ahead of the queue are older than the task that yields.
 __attribute__((noinline)) task_slot* worker::take_in_turn(task_slot& yielding) noexcept {
-    if (next_.load(std::memory_order_relaxed) == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
+    if (next_ == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
     if (beat_in_ == 0) beat();
     push(yielding);
     return take();
@@ -71,7 +70,7 @@ __attribute__((noinline)) task_slot* worker::take_in_turn(task_slot& yielding) n
 // Where others may run it: the task that yields goes into the queue only when its stack is free (after_switch). Itself
 // if there is no other; nullptr if a thief was faster.
 __attribute__((noinline)) task_slot* worker::take_among_others(task_slot& yielding) noexcept {
-    if (next_.load(std::memory_order_relaxed) == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
+    if (deque_.size() == 0 && !poll_all()) return &yielding;
     departed_how_ = departure::yield;
     return take();
 }
@@ -86,6 +85,25 @@ __attribute__((noinline)) task_slot* worker::accept_or_take(task_slot* entry) no
 __attribute__((noinline)) void worker::beat() noexcept {
     beat_in_ = turns_per_beat;
     poll_all();
+    if (!alone_ && beats_++ % beats_per_evening_out == 0) even_out();
+}
+
+// Takes over a part of a queue that is much longer than this worker's own: what stands there would come to its turn
+// less often, and workers that all are busy do not search (bench yield_many).
+void worker::even_out() noexcept {
+    worker_shared& other = scheduler_.worker_at(beats_ / beats_per_evening_out % scheduler_.worker_count());
+    const std::size_t mine = deque_.size();
+    const std::size_t theirs = other.deque_.size();
+    if (theirs < 2 * mine + least_to_even_out) return;
+    other.deque_.ask();
+    const std::size_t wanted = std::min((theirs - mine) / 2, most_to_even_out);
+    try {
+        deque_.reserve(wanted);
+    } catch (const std::bad_alloc&) {
+        return;
+    }
+    const auto taken = other.deque_.steal_half(deque_, wanted);
+    if (taken.verdict == steal_verdict::taken) push(*taken.item);
 }
 
 // Of a runtime that does no input or output, one load.
@@ -110,7 +128,7 @@ bool worker::poll() noexcept {
             expiring_ = false;
         }
     }
-    return next_.load(std::memory_order_relaxed) != nullptr || deque_.size() != 0;
+    return next_ != nullptr || deque_.size() != 0;
 }
 
 void worker::take_in_injected() noexcept {
@@ -123,7 +141,9 @@ void worker::take_in_injected() noexcept {
         [this](task_slot& task) {
             task.state.fetch_and(~task_slot::injected, std::memory_order_relaxed);  // the deque publishes it
             deque_.push(&task);
-            if (!alone_) scheduler_.notify_one();
+            if (alone_) return;
+            deque_.share();
+            scheduler_.notify_one();
         },
         injected_per_beat);
 }
@@ -137,11 +157,12 @@ void worker::arm(timer& node, nanos deadline) noexcept {
 // Returns with a task, or nullptr when the scheduler has finished.
 task_slot* worker::find_work() noexcept {
     bool searching = !alone_ && scheduler_.idle().begin_search();
+    int rounds = search_rounds;
     for (;;) {
         task_slot* task = nullptr;
         if (!alone_) poll_io();  // a lone worker goes to wait for it at once
         if (poll()) task = take();
-        if (task == nullptr && searching) task = search();
+        if (task == nullptr && searching) task = search(rounds);
         if (task != nullptr) {
             if (searching) stop_searching();
             return task;
@@ -150,6 +171,12 @@ task_slot* worker::find_work() noexcept {
             if (searching) (void)scheduler_.idle().found();
             return nullptr;
         }
+        if (searching && crumbs_) {
+            nap();
+            rounds = rounds_after_nap;
+            continue;
+        }
+        rounds = search_rounds;
         searching = wait_for_work(searching);
         if (!searching && !alone_) searching = scheduler_.idle().begin_search();
     }
@@ -160,10 +187,19 @@ void worker::stop_searching() noexcept {
         scheduler_.notify_one();
 }
 
+// Others are at work, and leave nothing worth taking. Still counted as searching, so that none of them spends a wake-up
+// on this worker at each of its pushes; they look at timers and at outside work themselves, at each beat. Several who
+// nap share the looking out among them.
+void worker::nap() noexcept {
+    const timespec length{0, nap_ns * std::min(scheduler_.idle().searching(), 16u)};
+    ::nanosleep(&length, nullptr);
+}
+
 // Looks a bounded while at everybody's queues.
-task_slot* worker::search() noexcept {
+task_slot* worker::search(int rounds) noexcept {
     const unsigned workers = scheduler_.worker_count();
-    for (int round = 0; round < search_rounds; ++round) {
+    for (int round = 0; round < rounds; ++round) {
+        crumbs_ = false;
         random_ = random_ * 1664525u + 1013904223u;
         const unsigned first = random_ % workers;
         for (unsigned i = 0; i < workers; ++i) {
@@ -180,25 +216,32 @@ task_slot* worker::search() noexcept {
     return nullptr;
 }
 
-// Half of what waits there. A lone entry is left to its owner while the owner is busy with it: fighting for each crumb
-// costs the owner more than it gives the thief. It is taken when it has stood there since the last look.
+// Half of what waits there. Crumbs are left to their owner: what it will have come to within two rounds, at the pace of
+// the last one, and a lone entry that has not stood there since. To carry them elsewhere takes longer than to run them,
+// and what they hand to one another would cross between processors each time (bench mutex, channel_mpmc on two
+// workers).
 task_slot* worker::steal_from(worker_shared& victim) noexcept {
     sighting& last = sightings_[victim.index_];
-    const std::size_t size = victim.deque_.size();
-    const sighting now{victim.deque_.pushes(), victim.turn_.load(std::memory_order_relaxed),
-                       victim.next_.load(std::memory_order_relaxed)};
-    const bool aged = now.pushes == last.pushes && now.turn == last.turn;
-    const bool same_next = now.next != nullptr && now.next == last.next;
+    const sighting now{victim.submitted_.load(std::memory_order_relaxed), victim.turn_.load(std::memory_order_relaxed),
+                       victim.deque_.size()};
+    const std::uint32_t turns = now.turn - last.turn;
+    const bool aged = turns == 0 && now.submitted == last.submitted;
+    const bool same_entry = now.size == 1 && last.size == 1;
     last = now;
-    if (size > 1 || (size == 1 && aged)) {
-        const auto taken = victim.deque_.steal_half(deque_);
+    if (!aged) crumbs_ = true;
+    if (now.size > 1 + rounds_left_to_owner * turns || (same_entry && aged)) {
+        auto taken = victim.deque_.steal_half(deque_);
+        if (taken.verdict == steal_verdict::empty) {
+            victim.deque_.ask();
+            if (aged) {  // it will not push for a while
+                victim.deque_.expose();
+                taken = victim.deque_.steal_half(deque_);
+            }
+        }
         if (taken.verdict == steal_verdict::taken) {
             if (task_slot* task = accept(taken.item)) return task;
             return take();
         }
-    }
-    if (aged && same_next) {  // the victim is stuck in a computation
-        if (task_slot* task = victim.next_.exchange(nullptr, std::memory_order_acq_rel)) return accept(task);
     }
     return nullptr;
 }

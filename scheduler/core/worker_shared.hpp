@@ -27,7 +27,7 @@ class alignas(cache_line) worker_shared {
 
     unsigned index() const noexcept { return index_; }
     idle_member& idle_place() noexcept { return idle_; }
-    bool work_visible() const noexcept { return !deque_.empty() || next_.load(std::memory_order_seq_cst) != nullptr; }
+    bool work_visible() const noexcept { return !deque_.empty(); }
     nanos next_timer() const noexcept { return timers_.next(); }
     std::size_t expire_timers(nanos now) noexcept { return timers_.expire(now); }
     std::size_t armed_timers() const noexcept { return timers_.size(); }
@@ -38,8 +38,7 @@ class alignas(cache_line) worker_shared {
     friend class worker;
 
     const unsigned index_;
-    alignas(cache_line) std::atomic<task_slot*> next_{nullptr};  // thieves may take it as a last resort
-    std::atomic<std::uint32_t> turn_{0};                         // written by the owner only, as the two below
+    alignas(cache_line) std::atomic<std::uint32_t> turn_{0};  // written by the owner only, as the two below
     std::atomic<std::uint64_t> submitted_{0};
     std::atomic<std::uint64_t> finished_{0};
     work_stealing_deque<task_slot> deque_;

@@ -14,17 +14,17 @@
 // more, after its announcement. So at most one wake-up is under way that has not yet looked: no wake storm.
 //
 // Orders, by pair:
-//   P1  publish work: seq_cst store, then load of the word  <>  begin_wait: seq_cst RMW of the word, then a look at
-//   every
-//       queue (seq_cst loads). One of them sees the other: no item is left behind with everybody asleep.
-//   P2  found by the last searcher: RMW, then notify. It takes over the duty of those notifiers that left because of
-//   it.
+//   P1  publish work: store, light barrier, load of the word  <>  begin_wait: RMW of the word, heavy barrier, then a
+//       look at every queue. One of them sees the other: no item is left behind with everybody asleep.
+//   P2  publish work: as above  <>  found by the last searcher: RMW, heavy barrier, then a look at every queue and
+//       notify. It takes over the duty of those notifiers that left because of it.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <mutex>
 
+#include "scheduler/base/asymmetric_barrier.hpp"
 #include "scheduler/base/intrusive_list.hpp"
 #include "scheduler/base/spin_lock.hpp"
 
@@ -47,16 +47,18 @@ struct basic_idle_member : list_node {
     Atomic<std::uint32_t> word{0};
 };
 
-template <template <class> class Atomic = std::atomic, class Lock = spin_lock>
+// Atomic, Lock, Barrier: the real ones, or a model checker's stand-ins.
+template <template <class> class Atomic = std::atomic, class Lock = spin_lock, class Barrier = asymmetric_barrier>
 class basic_idle_set {
  public:
     using member = basic_idle_member<Atomic>;
 
-    explicit basic_idle_set(std::uint32_t workers) noexcept : most_searching_((workers + 1) / 2) {}
+    explicit basic_idle_set(std::uint32_t workers) noexcept : most_searching_((workers + 1) / 2), lone_(workers == 1) {}
 
     // After work was published. Any thread. Returns the member that the caller must wake, or nullptr.
     // The common case, a worker that searches or nobody who waits, is one load.
     [[nodiscard]] member* notify() noexcept {
+        Barrier::light();                                                  // P1, P2
         const std::uint64_t seen = word_.load(std::memory_order_seq_cst);  // P1
         if (waiting_in(seen) == 0 || searching_in(seen) != 0) return nullptr;
         std::lock_guard guard(lock_);
@@ -81,19 +83,23 @@ class basic_idle_set {
         return false;
     }
 
-    // A searching worker has work.
+    // A searching worker has work. If told so, it looks at every queue and, if there is more, notifies another.
     [[nodiscard]] found_verdict found() noexcept {
         const std::uint64_t before = word_.fetch_sub(one_searching, std::memory_order_seq_cst);  // P2
-        return searching_in(before) == 1 && waiting_in(before) != 0 ? found_verdict::notify_another
-                                                                    : found_verdict::leave;
+        if (searching_in(before) != 1 || waiting_in(before) == 0) return found_verdict::leave;
+        Barrier::heavy();  // P2
+        return found_verdict::notify_another;
     }
 
     // Announces that a worker is about to wait. It must look at every queue afterwards and, if it sees work,
     // cancel_wait().
     void begin_wait(member& self, bool was_searching) noexcept {
-        std::lock_guard guard(lock_);
-        waiting_.push_front(self);
-        word_.fetch_add(one_waiting - (was_searching ? one_searching : 0), std::memory_order_seq_cst);  // P1
+        {
+            std::lock_guard guard(lock_);
+            waiting_.push_front(self);
+            word_.fetch_add(one_waiting - (was_searching ? one_searching : 0), std::memory_order_seq_cst);
+        }
+        if (!lone_) Barrier::heavy();  // P1; what others hand to a lone worker, they publish by a seq_cst store
     }
 
     // Takes the announcement back, if no notifier has taken this worker yet.
@@ -123,6 +129,7 @@ class basic_idle_set {
     }
 
     const std::uint32_t most_searching_;
+    const bool lone_;
     alignas(cache_line) Atomic<std::uint64_t> word_{0};
     Lock lock_;
     intrusive_list<member> waiting_;

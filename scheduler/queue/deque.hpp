@@ -2,10 +2,16 @@
 // which ThreadSanitizer does not model). The owner pushes and pops at the bottom and takes at the top; anyone steals at
 // the top. It holds T*, owns none of them, and no item is nullptr. Indices count 64 bits and never wrap.
 // Invariant: top <= bottom, except inside pop(), where the owner claims a slot first and looks for thieves second. Only
-// the owner writes bottom and slots. top only grows, and the entry at top leaves by a CAS on top alone.
+// the owner writes bottom and slots. top only grows; what thieves may have leaves at top by a CAS on top alone.
+//
+// The border: thieves take only what lies below it, so that the owner removes what lies above without a full barrier,
+// which would cost it as much as all the rest (bench fib, yield_many). A thief that finds nothing there asks, and the
+// owner raises it at its next push (share); for an owner that does not push, because it computes, the thief does so, by
+// a heavy barrier (expose). The border stands twice: as thieves see it and as the owner sees it, never lower for the
+// owner. Whoever moves it holds moving_; the owner does not wait for that. (A split deque: van Dijk, van de Pol 2014.)
 //
 // Orders, by pair:
-//   P1  push: seq_cst store of bottom  ->  steal: load of bottom. The thief sees the slot, the ring and the whole task.
+//   P1  push: release store of bottom  ->  steal: load of bottom. The thief sees the slot, the ring and the whole task.
 //       (pop's store of bottom publishes the older entries again, in the same way.)
 //   P2  pop: store bottom, load top  <>  steal: load top, load bottom; all four seq_cst. One of them sees the other: if
 //       pop, having given up index i, still reads top < i, then a thief that reads top == i reads bottom <= i or what a
@@ -16,12 +22,23 @@
 //       that emptied it has read it.
 //   P5  grow: release store of the ring  ->  steal: acquire load. The thief sees the copied slots. A thief still in the
 //       old ring reads the same entry there: old rings are never written again and live as long as the deque.
-//   P6  push: seq_cst store of bottom, then (caller) load of the idle word  <>  (caller) seq_cst change of the idle
-//       word, then empty(). One of them sees the other: no item is left while everybody falls asleep.
+//   P6  push: store of bottom, then (caller) light barrier, load of the idle word  <>  (caller) change of the idle
+//   word,
+//       heavy barrier, then empty(). One of them sees the other: no item is left while everybody falls asleep. It is
+//       the only pair that asks more of push than a release.
 //   P7  remove_recent: store bottom, load top  <>  steal: load top, load bottom; all seq_cst, as P2. If the owner,
-//   having
-//       lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until bottom
-//       rises.
+//       having lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until
+//       bottom rises.
+//   P8  pop, remove_recent: store bottom, light barrier, load the owner's border  <>  expose: store the owner's border,
+//       heavy barrier, release store of the thieves' border  ->  steal: load of it, load bottom. Either the owner sees
+//       that the entry is no longer its alone, or thieves see that it is gone.
+//   P10 take: store taking, light barrier, load the owner's border  <>  expose: store the owner's border, heavy
+//   barrier,
+//       load taking and top. Either the owner sees that thieves may have the entry, or the thief that the owner is
+//       about to take it, and gives up.
+//   P9  lower_border: store the thieves' border, load top  <>  steal: load top, load the thieves' border; all seq_cst.
+//   A
+//       thief that still goes by the old border has read a top that is no higher, and takes that entry or none.
 #pragma once
 
 #include <atomic>
@@ -29,6 +46,7 @@
 #include <cstdint>
 #include <new>
 
+#include "scheduler/base/asymmetric_barrier.hpp"
 #include "scheduler/base/check.hpp"
 #include "scheduler/base/spin_lock.hpp"
 
@@ -36,8 +54,8 @@ namespace fiber::engine {
 
 enum class steal_verdict : unsigned char { taken, empty, lost };  // lost: another took that one first, look again
 
-// Atomic: std::atomic, or a model checker's stand-in.
-template <class T, template <class> class Atomic = std::atomic>
+// Atomic, Barrier: the real ones, or a model checker's stand-ins.
+template <class T, template <class> class Atomic = std::atomic, class Barrier = asymmetric_barrier>
 class work_stealing_deque {
  public:
     // one_worker: no thief can exist, and no operation of the owner costs an RMW or a fence.
@@ -74,7 +92,7 @@ class work_stealing_deque {
             make_room(bottom);
         }
         own_->slot(bottom).store(item, std::memory_order_relaxed);  // P1 publishes it
-        publish(bottom, bottom + 1);
+        publish(bottom + 1);
     }
 
     // Owner only. The next `more` pushes will not fail. Throws std::bad_alloc.
@@ -86,22 +104,20 @@ class work_stealing_deque {
     // Owner only. Removes the newest entry; nullptr when empty.
     [[gnu::always_inline]] T* pop() noexcept {
         const index bottom = bottom_.load(std::memory_order_relaxed);
-        index top = top_.load(std::memory_order_relaxed);  // P2 looks again where it matters
-        if (top == bottom) return nullptr;
+        // Of what is private the owner knows; for the rest P2 looks again.
+        if (top_.load(std::memory_order_relaxed) == bottom) return nullptr;
         const index last = bottom - 1;
         T* item = own_->slot(last).load(std::memory_order_relaxed);
-        if (mode_ == sharing::one_worker) {
-            bottom_.store(last, std::memory_order_relaxed);
+        bottom_.store(last, std::memory_order_release);  // P1
+        if (mode_ == sharing::one_worker || is_private(last)) [[likely]]
             return item;
-        }
-        // A lone entry leaves at the top, for one RMW instead of two; a thief who was faster has left the deque empty.
-        if (top == last) return claim_top(top) ? item : nullptr;
-        bottom_.store(last, std::memory_order_seq_cst);  // P2
-        top = top_.load(std::memory_order_seq_cst);      // P2
-        if (top < last) [[likely]] {
-            return item;
-        }
-        return finish_contended_pop(top, last) ? item : nullptr;
+        return pop_shared(last) ? item : nullptr;
+    }
+
+    // Owner only, after a push: if a thief has asked for it, half is for thieves.
+    [[gnu::always_inline]] void share() {
+        if (asked_.load(std::memory_order_relaxed)) [[unlikely]]
+            share_half();
     }
 
     // Owner only. Removes the newest entry if it is `item`; false: it is not, or a thief has it.
@@ -116,10 +132,10 @@ class work_stealing_deque {
     [[gnu::always_inline]] T* take() noexcept {
         const index bottom = bottom_.load(std::memory_order_relaxed);
         for (;;) {
-            const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
+            const index top = top_.load(std::memory_order_relaxed);  // P3 or P10 proves it
             if (top == bottom) return nullptr;
             T* item = own_->slot(top).load(std::memory_order_relaxed);
-            if (claim_top(top)) return item;
+            if (claim_oldest(top)) return item;
         }
     }
 
@@ -141,7 +157,7 @@ class work_stealing_deque {
     [[gnu::always_inline]] bool take_if(T* item) noexcept {
         const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
         if (top == bottom_.load(std::memory_order_relaxed)) return false;
-        return own_->slot(top).load(std::memory_order_relaxed) == item && claim_top(top);
+        return own_->slot(top).load(std::memory_order_relaxed) == item && claim_oldest(top);
     }
 
     // Owner only. Removes `item` if it is one of the newest few entries; the others keep their order. false: it is not,
@@ -172,23 +188,49 @@ class work_stealing_deque {
         return own_->slot(at).load(std::memory_order_relaxed);
     }
 
-    // Any thread. Removes the oldest entry. Requires: stealable.
+    // Any thread. Removes the oldest entry, if thieves may. Requires: stealable.
     stolen steal() noexcept {
         FIBER_ASSERT(mode_ == sharing::stealable);
-        const index top = top_.load(std::memory_order_seq_cst);                                      // P2
-        if (top >= bottom_.load(std::memory_order_seq_cst)) return {steal_verdict::empty, nullptr};  // P1, P2
+        const index top = top_.load(std::memory_order_seq_cst);  // P2, P9
+        if (top >= stealable_end()) return {steal_verdict::empty, nullptr};
         return steal_at(top);
     }
 
-    // Thief, which owns `into`. Removes up to half of the entries, oldest first: at least one, at most `limit`, and no
-    // more than `into` holds without growing. Returns the oldest, to be run at once; the others lie in `into`, in
-    // order. Requires: stealable, &into != this, limit > 0.
+    // Any thread that found nothing to steal. Asks the owner to share() at its next push.
+    void ask() {
+        if (!asked_.load(std::memory_order_relaxed)) asked_.store(true, std::memory_order_relaxed);
+    }
+
+    // Any thread. Lets thieves have half of what the owner has kept for itself: for one that seems to have other things
+    // to do. Interrupts every thread of the process that is running. Requires: stealable.
+    [[gnu::noinline]] void expose() {
+        FIBER_ASSERT(mode_ == sharing::stealable);
+        if (moving_.exchange(true, std::memory_order_acquire)) return;  // another is at it, or the owner is
+        const index top = top_.load(std::memory_order_acquire);
+        const index bottom = bottom_.load(std::memory_order_acquire);
+        const index before = own_border_.load(std::memory_order_relaxed);
+        const index border = top + (bottom - top + 1) / 2;
+        if (border > before) {
+            own_border_.store(border, std::memory_order_relaxed);
+            Barrier::heavy();  // P8, P10
+            const bool owner_takes = taking_.load(std::memory_order_relaxed) > top_.load(std::memory_order_relaxed);
+            if (owner_takes) {
+                own_border_.store(before, std::memory_order_relaxed);
+            } else {
+                thieves_border_.store(border, std::memory_order_seq_cst);  // P8
+            }
+        }
+        moving_.store(false, std::memory_order_release);
+    }
+
+    // Thief, which owns `into`. Removes up to half of the entries, oldest first and as far as thieves may: at least
+    // one, at most `limit`, and no more than `into` holds without growing. Returns the oldest, to be run at once; the
+    // others lie in `into`, in order. Requires: stealable, &into != this, limit > 0.
     stolen steal_half(work_stealing_deque& into, std::size_t limit = 64) noexcept {
         FIBER_ASSERT(mode_ == sharing::stealable && &into != this && limit > 0);
-        index top = top_.load(std::memory_order_seq_cst);              // P2
-        const index bottom = bottom_.load(std::memory_order_seq_cst);  // P1, P2
-        if (top >= bottom) return {steal_verdict::empty, nullptr};
-        index wanted = (bottom - top + 1) / 2;
+        const index top = top_.load(std::memory_order_seq_cst);  // P2, P9
+        if (top >= stealable_end()) return {steal_verdict::empty, nullptr};
+        index wanted = (bottom_.load(std::memory_order_relaxed) - top + 1) / 2;
         if (wanted > static_cast<index>(limit)) wanted = static_cast<index>(limit);
         const stolen first = steal_at(top);
         if (first.verdict == steal_verdict::taken && wanted > 1) into.move_from(*this, top + 1, wanted - 1);
@@ -205,13 +247,9 @@ class work_stealing_deque {
     // Any thread. What was pushed before the caller's own place in the order of P6 is seen.
     bool empty() const noexcept {
         if (mode_ == sharing::one_worker) return size() == 0;
-        const index top = top_.load(std::memory_order_seq_cst);  // P6
-        return top >= bottom_.load(std::memory_order_seq_cst);   // P6
+        const index top = top_.load(std::memory_order_acquire);  // P6
+        return top >= bottom_.load(std::memory_order_acquire);   // P6
     }
-
-    // Any thread. How many entries were ever pushed, if stealable; unlike bottom it never falls. A hint: a thief that
-    // sees it move knows that the lone entry is fresh and its owner busy with it.
-    std::uint64_t pushes() const noexcept { return pushes_.load(std::memory_order_relaxed); }
 
  private:
     using index = std::int64_t;
@@ -248,49 +286,96 @@ class work_stealing_deque {
         ::operator delete (dead, std::align_val_t{alignof(ring)});
     }
 
-    // Owner only. The slots in [from, to) are written; makes them entries.
-    [[gnu::always_inline]] void publish(index from, index to) noexcept {
-        if (mode_ == sharing::one_worker) {
-            bottom_.store(to, std::memory_order_relaxed);
-            return;
-        }
-        const auto count = pushes_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(to - from);
-        pushes_.store(count, std::memory_order_relaxed);
-        bottom_.store(to, std::memory_order_seq_cst);  // P1, P6
+    // Owner only. The slots below `bottom` are written; makes them entries.
+    [[gnu::always_inline]] void publish(index bottom) noexcept {
+        bottom_.store(bottom, std::memory_order_release);  // P1, P6
     }
 
     // Owner only. Removes the entry at `top`; false when a thief was faster.
-    [[gnu::always_inline]] bool claim_top(index top) noexcept {
-        if (mode_ == sharing::one_worker) {
-            top_.store(top + 1, std::memory_order_relaxed);
-            return true;
+    [[gnu::always_inline]] bool claim_oldest(index top) noexcept {
+        if (mode_ == sharing::stealable) {
+            taking_.store(top + 1, std::memory_order_relaxed);  // P10
+            if (!is_private(top)) return claim_top(top);
         }
+        top_.store(top + 1, std::memory_order_release);
+        return true;
+    }
+
+    // Owner only. The same, of an entry that thieves may have.
+    bool claim_top(index top) noexcept {
         return top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst, std::memory_order_relaxed);  // P3
     }
 
     // Owner only. As a pop of everything from `at` upwards, and a push of all but the first: what thieves cannot hold
     // may be moved.
     bool remove_at(index at, index bottom) noexcept {
-        if (mode_ == sharing::stealable) {
-            bottom_.store(at, std::memory_order_seq_cst);          // P7
-            if (top_.load(std::memory_order_seq_cst) >= at) {      // P7
-                bottom_.store(bottom, std::memory_order_seq_cst);  // P6
+        bottom_.store(at, std::memory_order_release);  // P1
+        if (mode_ == sharing::stealable && !is_private(at)) {
+            bottom_.store(at, std::memory_order_seq_cst);      // P7
+            if (top_.load(std::memory_order_seq_cst) >= at) {  // P7
+                publish(bottom);
                 return false;
             }
         }
         for (index i = at; i + 1 < bottom; ++i) {
             own_->slot(i).store(own_->slot(i + 1).load(std::memory_order_relaxed), std::memory_order_relaxed);
         }
-        bottom_.store(bottom - 1, mode_ == sharing::stealable ? std::memory_order_seq_cst : std::memory_order_relaxed);
-        return true;  // P1, P6
+        publish(bottom - 1);
+        return true;
     }
 
-    // Owner only. pop() has lowered bottom to `last` and then found thieves there: settles by P3 who has the entry.
-    // Either way the deque is empty, and a thief that still reads the restored bottom loses its CAS: no order needed.
-    [[gnu::noinline]] bool finish_contended_pop(index top, index last) noexcept {
+    // Owner only, having said that it removes the entry at `at`: are those from there on out of thieves' reach?
+    [[gnu::always_inline]] bool is_private(index at) const noexcept {
+        Barrier::light();  // P8, P10
+        return at >= own_border_.load(std::memory_order_relaxed);
+    }
+
+    // Owner only. pop() has lowered bottom to `last`, which thieves may have: settles who has it.
+    [[gnu::noinline]] bool pop_shared(index last) noexcept {
+        bottom_.store(last, std::memory_order_seq_cst);          // P2
+        const index top = top_.load(std::memory_order_seq_cst);  // P2
+        if (top < last) {
+            lower_border(top + 1);
+            return true;
+        }
+        // By P3. Either way the deque is empty, and a thief that still reads the restored bottom loses its CAS: no
+        // order needed.
         const bool won = top == last && claim_top(top);
         bottom_.store(last + 1, std::memory_order_relaxed);
         return won;
+    }
+
+    // Owner only. Thieves have had no use for so much, and the pops that follow cost less for it.
+    void lower_border(index wanted) {
+        if (moving_.exchange(true, std::memory_order_acquire)) return;
+        thieves_border_.store(wanted, std::memory_order_seq_cst);  // P9
+        const index top = top_.load(std::memory_order_seq_cst);    // P9
+        const index border = top < wanted ? wanted : top + 1;
+        if (border != wanted) thieves_border_.store(border, std::memory_order_seq_cst);
+        own_border_.store(border, std::memory_order_relaxed);
+        moving_.store(false, std::memory_order_release);
+    }
+
+    // Owner only. The newest entry is never among them: whoever has pushed it often wants it back at once (bench
+    // spawn_one).
+    [[gnu::noinline]] void share_half() {
+        const index top = top_.load(std::memory_order_relaxed);
+        const index bottom = bottom_.load(std::memory_order_relaxed);
+        if (bottom - top <= 1 || moving_.exchange(true, std::memory_order_acquire)) return;
+        asked_.store(false, std::memory_order_relaxed);
+        const index border = top + (bottom - top) / 2;
+        if (border > own_border_.load(std::memory_order_relaxed)) {
+            own_border_.store(border, std::memory_order_relaxed);
+            thieves_border_.store(border, std::memory_order_seq_cst);
+        }
+        moving_.store(false, std::memory_order_release);
+    }
+
+    // Thief, having read top.
+    index stealable_end() const noexcept {
+        const index border = thieves_border_.load(std::memory_order_seq_cst);  // P8, P9
+        const index bottom = bottom_.load(std::memory_order_seq_cst);          // P1, P2, P8
+        return border < bottom ? border : bottom;
     }
 
     // Owner only. Doubles the ring when it is really full. Thieves may be reading the old one, so it stays until the
@@ -327,22 +412,26 @@ class work_stealing_deque {
         if (wanted > room) wanted = room;
         index end = begin;
         for (; end < begin + wanted; ++end, ++top) {
-            // The CAS before this was a seq_cst load of top, too: with this load each turn is a whole steal (P2).
-            if (top >= victim.bottom_.load(std::memory_order_seq_cst)) break;
+            // The CAS before this was a seq_cst load of top, too: with these loads each turn is a whole steal (P2, P9).
+            if (top >= victim.stealable_end()) break;
             const stolen next = victim.steal_at(top);
             if (next.verdict != steal_verdict::taken) break;
             own_->slot(end).store(next.item, std::memory_order_relaxed);  // P1 publishes it
         }
-        if (end != begin) publish(begin, end);
+        if (end != begin) publish(end);
     }
 
     alignas(cache_line) Atomic<index> top_{0};     // written by the owner and by thieves
     alignas(cache_line) Atomic<index> bottom_{0};  // written by the owner, read by thieves
     Atomic<ring*> ring_{nullptr};                  // written when growing, read by thieves together with bottom
-    std::atomic<std::uint64_t> pushes_{0};  // written together with bottom; no part of the protocol, so no Atomic
-    alignas(cache_line) ring* own_;         // the same ring, without a load from a line that thieves read
-    index recent_ = 0;                      // owner only: where remove_recent() last found something
-    index top_seen_ = 0;                    // owner only: top, some time ago; it only grows
+    Atomic<index> taking_{0};                      // what take() makes of top, or has made; written by the owner
+    Atomic<index> thieves_border_{0};              // these seldom, and by who holds moving_
+    Atomic<index> own_border_{0};
+    Atomic<bool> moving_{false};
+    Atomic<bool> asked_{false};
+    alignas(cache_line) ring* own_;  // the same ring, without a load from a line that thieves read
+    index recent_ = 0;               // owner only: where remove_recent() last found something
+    index top_seen_ = 0;             // owner only: top, some time ago; it only grows
     const sharing mode_;
 };
 
