@@ -88,13 +88,13 @@ __attribute__((noinline)) void worker::beat() noexcept {
     if (!alone_ && beats_++ % beats_per_evening_out == 0) even_out();
 }
 
-// Takes over a part of a queue that is much longer than this worker's own: what stands there would come to its turn
+// Takes over a part of a queue that is longer than this worker's own: what stands there would come to its turn
 // less often, and workers that all are busy do not search (bench yield_many).
 void worker::even_out() noexcept {
     worker_shared& other = scheduler_.worker_at(beats_ / beats_per_evening_out % scheduler_.worker_count());
     const std::size_t mine = deque_.size();
     const std::size_t theirs = other.deque_.size();
-    if (theirs < 2 * mine + least_to_even_out) return;
+    if (theirs < mine + mine / 8 + least_to_even_out) return;
     other.deque_.ask();
     const std::size_t wanted = std::min((theirs - mine) / 2, most_to_even_out);
     try {

@@ -23,22 +23,19 @@
 //   P5  grow: release store of the ring  ->  steal: acquire load. The thief sees the copied slots. A thief still in the
 //       old ring reads the same entry there: old rings are never written again and live as long as the deque.
 //   P6  push: store of bottom, then (caller) light barrier, load of the idle word  <>  (caller) change of the idle
-//   word,
-//       heavy barrier, then empty(). One of them sees the other: no item is left while everybody falls asleep. It is
-//       the only pair that asks more of push than a release.
+//       word, heavy barrier, then empty(). One of them sees the other: no item is left while everybody falls asleep. It
+//       is the only pair that asks more of push than a release.
 //   P7  remove_recent: store bottom, load top  <>  steal: load top, load bottom; all seq_cst, as P2. If the owner,
 //       having lowered bottom to `at`, still reads top < at, no thief holds or can get an entry from `at` on until
 //       bottom rises.
 //   P8  pop, remove_recent: store bottom, light barrier, load the owner's border  <>  expose: store the owner's border,
 //       heavy barrier, release store of the thieves' border  ->  steal: load of it, load bottom. Either the owner sees
 //       that the entry is no longer its alone, or thieves see that it is gone.
-//   P10 take: store taking, light barrier, load the owner's border  <>  expose: store the owner's border, heavy
-//   barrier,
-//       load taking and top. Either the owner sees that thieves may have the entry, or the thief that the owner is
-//       about to take it, and gives up.
 //   P9  lower_border: store the thieves' border, load top  <>  steal: load top, load the thieves' border; all seq_cst.
-//   A
-//       thief that still goes by the old border has read a top that is no higher, and takes that entry or none.
+//       A thief that still goes by the old border has read a top that is no higher, and takes that entry or none.
+//   P10 take, take_if: store taking, light barrier, load the owner's border  <>  expose: store the owner's border,
+//       heavy barrier, load taking and top. Either the owner sees that thieves may have the entry, or the thief that
+//       the owner is about to take it, and gives up.
 #pragma once
 
 #include <atomic>
@@ -155,7 +152,7 @@ class work_stealing_deque {
 
     // Owner only. Removes the oldest entry if it is `item`; false: it is not, or a thief has it.
     [[gnu::always_inline]] bool take_if(T* item) noexcept {
-        const index top = top_.load(std::memory_order_relaxed);  // P3 proves it
+        const index top = top_.load(std::memory_order_relaxed);  // P3 or P10 proves it
         if (top == bottom_.load(std::memory_order_relaxed)) return false;
         return own_->slot(top).load(std::memory_order_relaxed) == item && claim_oldest(top);
     }
