@@ -108,7 +108,8 @@ join_verdict join(task_slot& task, interruptible mode) noexcept {
     worker* here = worker::current();
     task_slot* self = here != nullptr ? here->current_task() : nullptr;
     // The common case: nobody cancels the caller, and the task has finished or is called here and now.
-    if (self != nullptr && !self->is(task_slot::cancel_pending)) [[likely]] {
+    // Not for itself: a task that was called by a joiner is not marked as started, and would be called once more.
+    if (self != nullptr && self != &task && !self->is(task_slot::cancel_pending)) [[likely]] {
         if (task.is(task_slot::finished)) return join_verdict::finished;
         if (here->run_out_of_turn(task, mode) && !self->is(task_slot::cancel_pending)) return join_verdict::finished;
     }

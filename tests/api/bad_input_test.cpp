@@ -170,6 +170,25 @@ TEST_CASE("a task that joins itself is told so instead of waiting for ever") {
     });
 }
 
+// The parent's get() calls a child that nobody has started. Such a child that joined itself used to be called again,
+// inside itself, without end.
+TEST_CASE("a task that joins itself while its parent waits in get() is called once, and told so") {
+    on_each_worker_count([] {
+        gate ready;
+        std::atomic<int> calls = 0;
+        std::optional<fiber::task<void>> self;
+        self.emplace(fiber::spawn([&] {
+            ready.wait();
+            if (++calls > 1) return;
+            CHECK_THROWS_AS(self->get(), fiber::usage_error);
+            CHECK_THROWS_AS(self->wait(), fiber::usage_error);
+        }));
+        ready.open();
+        self->get();
+        CHECK(calls == 1);
+    });
+}
+
 TEST_CASE("a callable or argument that throws when copied makes spawn throw, and leaves nothing") {
     on_each_worker_count([] {
         for (int copies = 0; copies < 6; ++copies) {
