@@ -12,6 +12,7 @@ constexpr task_operations nothing_left{nullptr, nullptr, nullptr, nullptr, [](ta
 
 void free_slot(task_slot& slot) noexcept {
     slot.operations->destroy(slot);
+    while (slot.locals != nullptr) release_attachment(slot.locals);  // of a destructor in the result
     if (slot.extras != nullptr) [[unlikely]] {
         std::lock_guard guard(slot.lock);  // introspection may be reading the name
         delete std::exchange(slot.extras, nullptr);
@@ -34,8 +35,11 @@ bool must_override(const task_slot& task, std::uint64_t seen) noexcept {
     return (seen & task_slot::cancel_pending) && !task.ends_cancelled && !task.ends_failed;
 }
 
+// The destructor of the value is the user's, and must not meet the cancellation that it is replaced with.
 void override_with_cancel(task_slot& task) noexcept {
+    ++task.uncancellable_depth;
     task.operations->override_with_cancel(task);
+    --task.uncancellable_depth;
     task.ends_cancelled = true;
 }
 

@@ -239,9 +239,7 @@ void worker::loop(void* argument) noexcept {
         }
         if (to == nullptr) {
             self->start_fresh(*next);
-            self = current();
-            self->task_ = nullptr;
-            self->finish_and_count(*next);
+            self = end(*next, nullptr);
         } else {
             self->departed_how_ = departure::release_stack;
             self->departed_stack_ = &here;
@@ -277,8 +275,18 @@ __attribute__((noinline)) void worker::release_attachments(task_slot& task) noex
     --task.uncancellable_depth;
 }
 
-inline void worker::finish_and_count(task_slot& task) noexcept {
+// The end of the current task, after which `next` is the current one. As long as the task ends it is the current one:
+// the result that nobody holds any more is destroyed here, and its destructor is the user's. It may wait, and the
+// worker afterwards is the one that is returned.
+inline worker* worker::end(task_slot& task, task_slot* next) noexcept {
     finish(task);
+    worker* self = current();
+    self->task_ = next;
+    self->count_finished();
+    return self;
+}
+
+inline void worker::count_finished() noexcept {
     finished_.store(finished_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
@@ -304,12 +312,10 @@ bool worker::run_out_of_turn(task_slot& task, interruptible mode) noexcept {
         *exceptions_ = {};
     task_ = &task;
     call(task);
-    worker* self = current();
-    self->task_ = parent;
+    worker* self = end(task, parent);
     if (in_flight.caught != nullptr || in_flight.uncaught != 0) [[unlikely]]
         *self->exceptions_ = in_flight;
     if (forwards) parent->awaiting.store(0, std::memory_order_release);
-    self->finish_and_count(task);
     return true;
 }
 
@@ -369,7 +375,8 @@ inline bool worker::ensure_spare_stack(task_slot& task) noexcept {
         return true;
     } catch (const std::exception& error) {
         task.operations->fail(task, error.what());
-        finish_and_count(task);
+        finish(task);
+        count_finished();
         return false;
     }
 }

@@ -114,7 +114,8 @@ class alignas(cache_line) worker final : public worker_shared {
     void start_fresh(task_slot& task) noexcept;
     void call(task_slot& task) noexcept;
     static void release_attachments(task_slot& task) noexcept;
-    void finish_and_count(task_slot& task) noexcept;
+    static worker* end(task_slot& task, task_slot* next) noexcept;
+    void count_finished() noexcept;
     fiber_stack* acquire_stack(stack_class size);
     bool ensure_spare_stack(task_slot& task) noexcept;
     void release_stack(fiber_stack* stack) noexcept;

@@ -415,6 +415,52 @@ TEST_CASE("a detached task goes on by itself") {
     });
 }
 
+// A result that nobody holds any more is destroyed where its task ends. Its destructor used to run outside of any task
+// there, and so blocked the worker's thread when it had to wait: with one worker for ever.
+TEST_CASE("a result that owns a task, and that nobody asks for, is destroyed by the task that it was of") {
+    on_each_worker_count([] {
+        std::atomic<int> cleaned_up = 0;
+        const auto owner = [&cleaned_up] {
+            fiber::event started;
+            auto owned = fiber::spawn([&cleaned_up, &started] {
+                started.set();
+                try {
+                    park_until_cancelled();
+                } catch (const fiber::cancelled&) {
+                    fiber::uncancellable([] { fiber::sleep_for(1us); });
+                    ++cleaned_up;
+                    throw;
+                }
+            });
+            started.wait();
+            return owned;
+        };
+        fiber::spawn(owner).detach();
+        CHECK(yield_until([&] { return cleaned_up == 1; }));
+        {
+            fiber::task_group group;
+            (void)group.spawn(owner);
+            group.join();
+        }
+        CHECK(yield_until([&] { return cleaned_up == 2; }));
+        auto overridden = fiber::spawn([&owner] {
+            auto owned = owner();
+            fiber::this_fiber::cancel();
+            return owned;
+        });
+        CHECK_THROWS_AS(overridden.get(), fiber::cancelled);
+        CHECK(cleaned_up == 3);
+        auto observed = fiber::spawn([&owner] {
+            auto owned = owner();
+            fiber::this_fiber::cancel();
+            return owned;
+        });
+        observed.wait();
+        CHECK(observed.cancelled());
+        CHECK(cleaned_up == 4);
+    });
+}
+
 TEST_CASE("with one worker tasks start in the order of their spawning") {
     runtime_fixture fixture(1);
     fixture.run([] {
