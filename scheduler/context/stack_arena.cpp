@@ -213,16 +213,20 @@ stack_view stack_arena::hand_out_locked(slab& from, stack_class which) noexcept 
     return stack;
 }
 
-void stack_arena::release(const stack_view& stack, stack_class which) noexcept {
+void stack_arena::release(std::span<const stack_view> stacks, stack_class which) noexcept {
+    for (const stack_view& stack : stacks) {
 #if FIBER_ASAN
-    __asan_unpoison_memory_region(stack.limit, stack.size());
+        __asan_unpoison_memory_region(stack.limit, stack.size());
 #endif
-    if (!canary_intact(stack, which)) [[unlikely]]
-        end_by_overrun(which);
+        if (!canary_intact(stack, which)) [[unlikely]]
+            end_by_overrun(which);
+    }
     const std::lock_guard hold(mutex_);
-    FIBER_ASSERT(in_use_ > 0 && view_of(stack.base, which).limit == stack.limit);
-    --in_use_;
-    shelves_[which].warm.push_back(stack.base);
+    for (const stack_view& stack : stacks) {
+        FIBER_ASSERT(in_use_ > 0 && view_of(stack.base, which).limit == stack.limit);
+        --in_use_;
+        shelves_[which].warm.push_back(stack.base);
+    }
 }
 
 void stack_arena::trim(std::size_t keep) noexcept {

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <span>
 #include <vector>
 
 #include "scheduler/context/stack.hpp"
@@ -63,9 +64,11 @@ class stack_arena {
     // The same without an exception; `stack` is set only when acquired.
     [[nodiscard]] acquire_verdict try_acquire(stack_class which, stack_view& stack) noexcept;
 
-    // Requires: acquired here with this class; nothing runs or is suspended on it. One without a guard page that was
-    // overrun ends the program with a message: what lies next to it is damaged.
-    void release(const stack_view& stack, stack_class which) noexcept;
+    // Requires: acquired here with this class; nothing runs or is suspended on them. One without a guard page that was
+    // overrun ends the program with a message: what lies next to it is damaged. The last one is the first to be
+    // acquired again.
+    void release(std::span<const stack_view> stacks, stack_class which) noexcept;
+    void release(const stack_view& stack, stack_class which) noexcept { release({&stack, 1}, which); }
 
     // Gives back the memory of idle stacks, all but the `keep` most recently released of each class.
     void trim(std::size_t keep) noexcept;

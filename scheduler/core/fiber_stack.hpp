@@ -31,10 +31,10 @@ struct fiber_stack {
         return made;
     }
 
-    // Requires: a loop is suspended on it.
-    static void release(stack_arena& arena, fiber_stack* stack) noexcept {
-        stack->where.discard();
-        arena.release({stack->bounds.limit, stack->mapped_base}, stack->size_class);
+    // Requires: a loop is suspended on it. The whole stack again, for the arena.
+    stack_view discard() noexcept {
+        where.discard();
+        return {bounds.limit, mapped_base};
     }
 };
 

@@ -346,17 +346,26 @@ fiber_stack* worker::acquire_stack(stack_class size) {
 inline void worker::release_stack(fiber_stack* stack) noexcept {
     const stack_class size = stack->size_class;
     if (stack_counts_[size] >= pooled_stacks) [[unlikely]]
-        return fiber_stack::release(scheduler_.stacks(), stack);
+        give_back_stacks(size, pooled_stacks / 2);
     stack->next = stacks_[size];
     stacks_[size] = stack;
     ++stack_counts_[size];
 }
 
+// Many at once: the arena's lock is everybody's (bench yield_many, two workers). Those released longest ago stand last
+// in the pool, and go first.
+__attribute__((noinline)) void worker::give_back_stacks(stack_class size, std::size_t count) noexcept {
+    std::array<stack_view, pooled_stacks> whole;
+    fiber_stack** first = &stacks_[size];
+    for (std::size_t kept = stack_counts_[size] - count; kept > 0; --kept) first = &(*first)->next;
+    fiber_stack* given = std::exchange(*first, nullptr);
+    for (std::size_t i = 0; i < count; ++i) whole[count - 1 - i] = std::exchange(given, given->next)->discard();
+    scheduler_.stacks().release({whole.data(), count}, size);
+    stack_counts_[size] -= static_cast<std::uint32_t>(count);
+}
+
 void worker::release_all_stacks() noexcept {
-    for (fiber_stack*& pool : stacks_) {
-        while (pool != nullptr) fiber_stack::release(scheduler_.stacks(), std::exchange(pool, pool->next));
-    }
-    stack_counts_ = {};
+    for (stack_class size = 0; size < stack_class_count; ++size) give_back_stacks(size, stack_counts_[size]);
 }
 
 // Before a fresh task starts: when it parks, another stack must be there. A task for which none can be had fails.

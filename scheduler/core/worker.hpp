@@ -119,6 +119,7 @@ class alignas(cache_line) worker final : public worker_shared {
     fiber_stack* acquire_stack(stack_class size);
     bool ensure_spare_stack(task_slot& task) noexcept;
     void release_stack(fiber_stack* stack) noexcept;
+    void give_back_stacks(stack_class size, std::size_t count) noexcept;
     void release_all_stacks() noexcept;
 
     // --- worker_search.cpp: where the next runnable comes from ---
