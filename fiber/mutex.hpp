@@ -79,10 +79,12 @@ class timed_mutex : private mutex {
     // Throws as lock(), std::invalid_argument for NaN. No cancellation point.
     template <class Rep, class Period>
     [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& limit) {
+        detail::require_number(limit);
         return try_lock() || lock_until(detail::deadline_after(limit));
     }
     template <class Clock, class Duration>
     [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
+        detail::require_number(when);
         return try_lock() || lock_until(detail::deadline_at(when));
     }
 };

@@ -272,6 +272,10 @@ TEST_CASE("negative timeouts have expired, NaN is refused, on every timed wait")
         CHECK_THROWS_AS((void)future.wait_for(nan), std::invalid_argument);
         CHECK_THROWS_AS((void)task.wait_for(nan), std::invalid_argument);
         CHECK_THROWS_AS(fiber::sleep_for(nan), std::invalid_argument);
+        fiber::timed_mutex free;
+        CHECK_THROWS_AS((void)free.try_lock_for(nan), std::invalid_argument);  // also where there is nothing to wait for
+        CHECK(free.try_lock_for(-1h));
+        free.unlock();
     });
 }
 
