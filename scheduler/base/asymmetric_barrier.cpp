@@ -25,8 +25,11 @@ __attribute__((noinline)) void asymmetric_barrier::fence() noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
-// Again for each scheduler: a process may have been forked off one that had never called this.
-void asymmetric_barrier::prepare() noexcept { kernel_helps_.store(register_process(), std::memory_order_relaxed); }
+// Again for each scheduler: a process may have been forked off one that had never called this. Refused where it was
+// granted before, it is heavy() that takes it back, for others rely on it.
+void asymmetric_barrier::prepare() noexcept {
+    if (register_process()) kernel_helps_.store(true, std::memory_order_relaxed);
+}
 
 void asymmetric_barrier::heavy() noexcept {
     if (!kernel_helps()) return fence();
