@@ -33,9 +33,7 @@ class completion_range {
             return *this;
         }
         void operator++(int) { range_->advance(); }
-        friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept {
-            return *it == nullptr;
-        }
+        friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept { return *it == nullptr; }
 
      private:
         completion_range* range_ = nullptr;
@@ -87,7 +85,8 @@ class completion_range {
 // thrown. `range` and `limit` as for wait(); an empty range is an empty iteration.
 //
 // A fiber or a plain thread. Each step is a cancellation point; one that was cancelled may be taken again. Throws
-// std::future_error (no_state), std::invalid_argument for NaN, invalid_option for a nullptr, std::bad_alloc.
+// std::future_error (no_state), std::invalid_argument for NaN, invalid_option for a nullptr, std::bad_alloc, and
+// usage_error at the step for which, without a limit, only the calling task itself is left.
 template <detail::handle_range Range>
 auto as_completed(Range&& range) {
     return completion_range<detail::handle_in<Range>>(detail::handles_in(range), engine::never);

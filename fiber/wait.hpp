@@ -88,7 +88,8 @@ auto wait_in(Range&& range, return_when when, engine::nanos deadline) {
 // returned. limit: a duration, a time point, std::nullopt.
 //
 // A fiber or a plain thread. Cancellation point. Throws invalid_option for an empty range, a `when` that is none and a
-// nullptr, std::future_error (no_state) for a handle that refers to nothing, std::invalid_argument for NaN,
+// nullptr, std::future_error (no_state) for a handle that refers to nothing, std::invalid_argument for NaN, usage_error
+// where the calling task is among them and, without a limit, nothing else could end the wait (any more),
 // std::bad_alloc.
 template <detail::handle_range Range>
 auto wait(Range&& range, return_when when = all_completed) {

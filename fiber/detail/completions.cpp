@@ -1,9 +1,12 @@
 #include "fiber/detail/completions.hpp"
 
+#include <algorithm>
 #include <mutex>
 
+#include "fiber/error.hpp"
 #include "fiber/this_fiber.hpp"
 #include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/worker.hpp"
 
 namespace fiber::detail {
 
@@ -17,7 +20,7 @@ struct completions::link : engine::observer {
         completions& owner = *me.owner;
         std::lock_guard guard(owner.lock_);
         owner.note_end_locked(me);
-        if (!owner.reached_locked()) return;
+        if (!owner.reached_locked() && !owner.only_itself_left_locked()) return;
         if (engine::waiter* waiting = owner.waiting_.claim_first_locked()) to_wake.push_back(*waiting);
     }
 
@@ -27,7 +30,18 @@ struct completions::link : engine::observer {
     bool ended = false;
 };
 
-completions::completions(task_slot* const* slots, std::size_t count) : count_(count), links_(new link[count]) {
+namespace {
+
+std::size_t times_caller_in(task_slot* const* slots, std::size_t count) noexcept {
+    engine::worker* here = engine::worker::current();
+    const task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    return static_cast<std::size_t>(std::count(slots, slots + count, self));
+}
+
+}  // namespace
+
+completions::completions(task_slot* const* slots, std::size_t count)
+    : count_(count), own_(times_caller_in(slots, count)), links_(new link[count]) {
     for (std::size_t i = 0; i < count; ++i) {
         links_[i].owner = this;
         links_[i].slot = slots[i];
@@ -62,15 +76,22 @@ bool completions::reached_locked() const noexcept {
     return goal_ == goal::one ? first_ready_ != nullptr : any_failed_;
 }
 
+bool completions::only_itself_left_locked() const noexcept { return own_ != 0 && ended_ + own_ == count_; }
+
+bool completions::unreachable_locked() const noexcept {
+    return only_itself_left_locked() || (own_ != 0 && goal_ == goal::all);
+}
+
 bool completions::wait_until_reached(engine::nanos deadline) {
     for (;;) {
         this_fiber::check_cancelled();
-        lock_.lock();
-        if (reached_locked()) {
-            lock_.unlock();
-            return true;
+        std::unique_lock lock(lock_);
+        if (reached_locked()) return true;
+        if (deadline == engine::never && unreachable_locked()) {
+            lock.unlock();
+            throw usage_error("fiber: a task waits for itself, in wait() or as_completed(): that would never end");
         }
-        const auto verdict = waiting_.wait_and_unlock(lock_, deadline, engine::interruptible::yes);
+        const auto verdict = waiting_.wait_and_unlock(*lock.release(), deadline, engine::interruptible::yes);
         if (verdict == engine::wait_verdict::cancelled) continue;
         this_fiber::check_cancelled();
         std::lock_guard guard(lock_);

@@ -23,10 +23,11 @@ class completions {
 
     enum class goal : unsigned char { one, one_failed, all };
     // Waits for the goal; one_failed is reached also when all have ended. false: the deadline came first.
-    // Cancellation point.
+    // Cancellation point. Throws usage_error where that could never come: the caller is watched itself.
     bool wait(goal wanted, engine::nanos deadline);
 
-    // The next in order of ending, by its index; `none` if the deadline came first. Cancellation point.
+    // The next in order of ending, by its index; `none` if the deadline came first. Cancellation point. Throws
+    // usage_error if only the caller itself is left.
     // Requires: not all have been given out.
     static constexpr std::size_t none = ~std::size_t{0};
     std::size_t next(engine::nanos deadline);
@@ -38,9 +39,12 @@ class completions {
 
     void note_end_locked(link& ended) noexcept;
     bool reached_locked() const noexcept;
+    bool only_itself_left_locked() const noexcept;
+    bool unreachable_locked() const noexcept;
     bool wait_until_reached(engine::nanos deadline);
 
     const std::size_t count_;
+    const std::size_t own_;  // how often the task that watches stands there itself
     const std::unique_ptr<link[]> links_;
     mutable engine::spin_lock lock_;
     std::size_t ended_ = 0;
