@@ -38,6 +38,14 @@ bool take_back(const cancel_target& from) noexcept {
     return true;
 }
 
+void keep_message_locked(task_slot& task, const char* message) noexcept {
+    try {
+        extras_locked(task)->cancel_message = message;
+    } catch (const std::bad_alloc&) {
+        // The cancellation counts, its message is a comfort.
+    }
+}
+
 // Nobody keeps a task alive that is reached down the chain. So under its lock it is made to finish under that lock,
 // too, before anything of it but the state is touched.
 void leave_message(const cancel_target& to, const char* message) noexcept {
@@ -47,11 +55,7 @@ void leave_message(const cancel_target& to, const char* message) noexcept {
         if (generation_of(seen) != to.generation || (seen & task_slot::finished)) return;
     } while (!to.task->state.compare_exchange_weak(seen, seen | task_slot::has_observers, std::memory_order_acq_rel,
                                                    std::memory_order_acquire));
-    try {
-        extras_locked(*to.task)->cancel_message = message;
-    } catch (const std::bad_alloc&) {
-        // The cancellation counts, its message is a comfort.
-    }
+    keep_message_locked(*to.task, message);
 }
 
 }  // namespace
@@ -110,7 +114,11 @@ bool hold_to_cancel(task_slot& promise) noexcept {
     return true;
 }
 
-void cancel_held(task_slot& promise) noexcept {
+void cancel_held(task_slot& promise, const char* message) noexcept {
+    if (message != nullptr) {
+        std::lock_guard guard(promise.lock);
+        keep_message_locked(promise, message);
+    }
     promise.operations->drop(promise);
     finish_promise(promise);
     const std::uint64_t before = promise.state.fetch_and(~task_slot::queued, std::memory_order_acq_rel);

@@ -34,6 +34,6 @@ enum class deliver_verdict : std::uint8_t { delivered, over, moved_on };
 // A promise in two steps. The first, for which somebody else keeps it alive, says whether the caller is the one to
 // settle it, and keeps it until the second, which tells those who wait and may call code of the user's.
 [[nodiscard]] bool hold_to_cancel(task_slot& promise) noexcept;
-void cancel_held(task_slot& promise) noexcept;
+void cancel_held(task_slot& promise, const char* message) noexcept;
 
 }  // namespace fiber::engine

@@ -202,7 +202,7 @@ class cancellation {
         }
         if (child.task == nullptr) return leave_branch();
         if (held) {
-            cancel_held(*child.task);
+            cancel_held(*child.task, message_);
             return outcome::taken;
         }
         return child.task->pool != nullptr ? start(child) : outcome::over;
@@ -240,7 +240,7 @@ class cancellation {
 bool cancel(task_slot& task, const char* message, const task_slot* asker) noexcept {
     if (task.pool != nullptr) return cancel_generation(task, task.generation(), message, asker);
     if (!hold_to_cancel(task)) return false;
-    cancel_held(task);
+    cancel_held(task, message);
     return true;
 }
 

@@ -274,3 +274,41 @@ TEST_CASE("a set that races with the wait loses nothing") {
         }
     });
 }
+
+TEST_CASE("the message of a cancellation goes through a future to whoever waits for it") {
+    on_each_worker_count([] {
+        const auto message_of = [](auto&& waits) {
+            try {
+                waits();
+            } catch (const fiber::cancelled& why) {
+                return why.message();
+            }
+            return std::string("not cancelled");
+        };
+        fiber::promise<int> direct;
+        auto settled = direct.get_future();
+        CHECK(settled.cancel("at the future"));
+        CHECK(message_of([&] { settled.get(); }) == "at the future");
+
+        fiber::promise<int> awaited;
+        fiber::event waiting;
+        auto waiter = fiber::spawn([&, future = awaited.get_future()]() mutable {
+            waiting.set();
+            return message_of([&] { future.get(); });
+        });
+        waiting.wait();
+        settle();
+        waiter.cancel("at the waiter");
+        CHECK(waiter.get() == "at the waiter");
+
+        fiber::promise<int> one;
+        fiber::promise<int> other;
+        fiber::shared_future<int> shared = one.get_future().share();
+        auto gatherer = fiber::spawn(
+            [&, future = other.get_future()]() mutable { return message_of([&] { fiber::gather(shared, future); }); });
+        settle();
+        gatherer.cancel("at the gatherer");
+        CHECK(gatherer.get() == "at the gatherer");
+        CHECK(message_of([&] { shared.get(); }) == "at the gatherer");
+    });
+}
