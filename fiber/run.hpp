@@ -54,9 +54,9 @@ class runtime {
         return main.get();
     }
 
-    // Starts a task from any thread: asyncio.run_coroutine_threadsafe. Before the first run() the task waits for that,
-    // and so does the destructor of its handle: where there may be no run(), let the handle outlive the runtime, or
-    // detach() it. Never waits itself. The place of the call is not recorded.
+    // Starts a task from any thread: asyncio.run_coroutine_threadsafe. Before the first run() the task waits for that;
+    // if it is cancelled by then, get(), wait() and the destructor of its handle end it on the spot. Never waits
+    // itself. The place of the call is not recorded.
     // Throws runtime_stopped once run() is ending, until the next; what copying the callable throws; std::bad_alloc.
     template <class F, class... A>
     requires std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>

@@ -144,8 +144,7 @@ void throw_no_runtime() {
 
 void submit(engine::task_slot& slot) {
     if (!engine::submit_anywhere(slot)) {
-        slot.operations->drop(slot);
-        engine::finish(slot);
+        engine::end_unstarted(slot);
         throw runtime_stopped("fiber: the runtime has stopped; nothing can be handed to it any more");
     }
 }

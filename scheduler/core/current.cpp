@@ -32,6 +32,15 @@ task_slot& allocate_task_for(scheduler& home, const task_operations& operations,
 
 void submit(task_slot& task) noexcept { worker::current()->push_fresh(task); }
 
+void end_unstarted(task_slot& task) noexcept {
+    worker* here = worker::current();
+    task_slot* self = here != nullptr ? here->current_task() : nullptr;
+    if (self != nullptr) ++self->uncancellable_depth;  // what is thrown in a destructor would end the program
+    task.operations->drop(task);
+    if (self != nullptr) --self->uncancellable_depth;
+    finish(task);
+}
+
 bool submit_anywhere(task_slot& task) noexcept {
     worker* here = worker::current();
     if (here != nullptr && &here->home().tasks() == task.pool) {

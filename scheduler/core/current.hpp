@@ -21,6 +21,10 @@ void submit(task_slot& task) noexcept;
 // The queue of its own scheduler gets it, from anywhere. false: that has stopped, and the task is still the caller's.
 [[nodiscard]] bool submit_anywhere(task_slot& task) noexcept;
 
+// Ends a task that nobody has started, and nobody can start any more, as cancelled. The destructor of its callable is
+// the user's: it may wait, in the name of whoever calls this. A fiber or a plain thread.
+void end_unstarted(task_slot& task) noexcept;
+
 // itself: the task would wait for its own end.
 enum class join_verdict : std::uint8_t { finished, timed_out, cancelled, itself };
 

@@ -1,5 +1,6 @@
 // Joining, and taking a cancellation: the half of current.hpp that waits.
 #include "scheduler/core/current.hpp"
+#include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber::engine {
@@ -18,7 +19,16 @@ struct join_observer : observer {
     waiter& who;
 };
 
+// One that was cancelled before the first run would never come to its end if there is no run.
+void end_before_first_run(task_slot& task) noexcept {
+    if (!task.is(task_slot::injected) || !task.is(task_slot::cancel_pending)) return;
+    bool mine = false;
+    task.pool->visit_home([&](scheduler& home) { mine = home.withdraw(task); });
+    if (mine) end_unstarted(task);
+}
+
 wake_reason wait_until_finished(task_slot& task, nanos deadline, interruptible mode) noexcept {
+    end_before_first_run(task);
     waiter self;
     join_observer link(self);
     self.begin(mode);

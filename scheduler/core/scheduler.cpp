@@ -3,7 +3,8 @@
 #include <limits>
 
 #include "scheduler/base/futex.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
+#include "scheduler/core/queue_entry.hpp"
 
 namespace fiber::engine {
 
@@ -25,8 +26,12 @@ scheduler::scheduler(options wanted)
 
 scheduler::~scheduler() {
     while (task_slot* task = injected_.pop()) {
-        task->operations->drop(*task);
-        finish(*task);
+        std::uint64_t now = 0;
+        if (accept_entry(task->state, now) == entry_verdict::run) {
+            end_unstarted(*task);
+        } else {
+            entry_dropped(*task, now);  // of one that was withdrawn
+        }
     }
     workers_.clear();
     tasks_->orphan();
@@ -73,6 +78,15 @@ submit_outside_verdict scheduler::submit_outside(task_slot& task) noexcept {
     }
     notify_one();
     return submit_outside_verdict::accepted;
+}
+
+bool scheduler::withdraw(task_slot& task) noexcept {
+    std::lock_guard guard(intake_);
+    if (phase_.load(std::memory_order_relaxed) != phase::idle) return false;
+    if (!task.is(task_slot::injected) || !task.is(task_slot::cancel_pending)) return false;
+    if (task.state.fetch_or(task_slot::started, std::memory_order_acq_rel) & task_slot::started) return false;
+    submitted_outside_.fetch_sub(1, std::memory_order_seq_cst);
+    return true;
 }
 
 void scheduler::begin_stopping() noexcept {

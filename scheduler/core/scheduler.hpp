@@ -46,6 +46,9 @@ class scheduler {
 
     // Any thread that is not a worker of this scheduler.
     [[nodiscard]] submit_outside_verdict submit_outside(task_slot& task) noexcept;
+    // Takes a cancelled task back that waits for the first run; its entry stays behind. true: the caller ends it.
+    // Any thread.
+    [[nodiscard]] bool withdraw(task_slot& task) noexcept;
 
     std::uint64_t next_outside_id() noexcept { return outside_ids_.fetch_add(1, std::memory_order_relaxed) << 16; }
     const options& settings() const noexcept { return options_; }

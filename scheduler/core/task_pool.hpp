@@ -54,6 +54,14 @@ class task_pool {
     // Whose tasks these are. Requires: not orphaned.
     scheduler& home() const noexcept { return home_; }
 
+    // Calls f(scheduler&), which must not touch the pool, unless the scheduler is gone; until then it stays. Any
+    // thread.
+    template <class F>
+    void visit_home(F&& f) {
+        std::lock_guard guard(lock_);
+        if (!orphaned_) f(home_);
+    }
+
     // Something of the floor above that must live as long as the tasks. Set before the first task.
     void set_companion(std::shared_ptr<const void> companion) noexcept { companion_ = std::move(companion); }
     const void* companion() const noexcept { return companion_.get(); }
