@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fiber/detail/runtime_state.hpp"
+#include "fiber/shield.hpp"
 #include "scheduler/core/cpu_count.hpp"
 #include "scheduler/core/crew.hpp"
 #include "scheduler/core/current.hpp"
@@ -48,7 +49,10 @@ engine::scheduler::options engine_options(const runtime_options& wanted) {
 runtime::runtime(const runtime_options& options)
     : state_(new detail::runtime_state(engine_options(options), options.offload_threads,
                                        options.on_unretrieved_exception)) {}
-runtime::~runtime() { delete state_; }
+// On a fiber of another runtime: what the callables that never ran hold may wait in its destructors.
+runtime::~runtime() {
+    uncancellable([this] { delete state_; });
+}
 
 engine::scheduler& runtime::scheduler() noexcept { return *state_; }
 unsigned runtime::workers() const noexcept { return state_->worker_count(); }

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "scheduler/base/futex.hpp"
-#include "scheduler/core/current.hpp"
+#include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/queue_entry.hpp"
 
 namespace fiber::engine {
@@ -28,7 +28,8 @@ scheduler::~scheduler() {
     while (task_slot* task = injected_.pop()) {
         std::uint64_t now = 0;
         if (accept_entry(task->state, now) == entry_verdict::run) {
-            end_unstarted(*task);
+            task->operations->drop(*task);
+            finish(*task);
         } else {
             entry_dropped(*task, now);  // of one that was withdrawn
         }

@@ -64,33 +64,47 @@ TEST_CASE("a handle outlives a runtime that never ran: the task ended as cancell
     });
 }
 
+namespace {
+
+// Waits where it is destroyed, and must not be interrupted there.
+class waits_at_its_end {
+ public:
+    explicit waits_at_its_end(fiber::event& over) : over_(&over) {}
+    waits_at_its_end(waits_at_its_end&& other) noexcept : over_(std::exchange(other.over_, nullptr)) {}
+    ~waits_at_its_end() {
+        if (over_ != nullptr) over_->wait();
+    }
+
+ private:
+    tracked held_;
+    fiber::event* over_;
+};
+
+}  // namespace
+
 TEST_CASE("a fiber gives up what it handed to another runtime that has not run, cancelled itself or not") {
     on_each_worker_count([] {
-        // What the callable holds waits in its destructor, and is not to be interrupted there.
-        struct waits_at_its_end {
-            tracked held;
-            fiber::event* over;
-            waits_at_its_end(waits_at_its_end&& other) noexcept : over(std::exchange(other.over, nullptr)) {}
-            explicit waits_at_its_end(fiber::event& over) : over(&over) {}
-            ~waits_at_its_end() {
-                if (over != nullptr) over->wait();
-            }
-        };
         fiber::event over;
-        std::atomic<bool> past{false};
         fiber::runtime other({.workers = 1});
+        std::optional<fiber::runtime> ends(std::in_place, fiber::runtime_options{.workers = 1});
+        bool past_handle = false;
+        bool past_runtime = false;
         auto gives_up = fiber::spawn([&] {
             {
                 auto task = other.spawn([held = waits_at_its_end(over)] { FAIL("ran"); });
                 fiber::this_fiber::cancel();
             }
-            past = true;
+            past_handle = true;
+            ends->post([held = waits_at_its_end(over)] { FAIL("ran"); });
+            ends.reset();
+            past_runtime = true;
             fiber::yield();
             FAIL("not cancelled");
         });
         auto opens = fiber::spawn([&] { over.set(); });
         CHECK_THROWS_AS(gives_up.get(), fiber::cancelled);
-        CHECK(past);
+        CHECK(past_handle);
+        CHECK(past_runtime);
         CHECK(tracked::live() == 0);
     });
 }
