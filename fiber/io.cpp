@@ -83,7 +83,8 @@ bool detail::wait_writable_until(int fd, engine::nanos deadline) {
 descriptor::descriptor(int fd) {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0 || (!(flags & O_NONBLOCK) && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
-        throw std::system_error(errno, std::generic_category(), with_number("take over", fd));
+        const int error = errno;
+        throw std::system_error(error, std::generic_category(), "fiber: take over descriptor " + std::to_string(fd));
     }
     source_ = new io_source(fd, io_source::ownership::owned);
 }

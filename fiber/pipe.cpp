@@ -18,7 +18,11 @@ auto reads(const descriptor& end, fiber::detail::read_buffer& buffer, std::error
     return fiber::detail::buffered_reads<decltype(receive)>{end.source(), buffer, within.deadline(), error, receive};
 }
 
-std::string name_of(const descriptor& end) { return "descriptor " + std::to_string(end.native_handle()); }
+// The number also of one that is closed.
+std::string called(const descriptor& end, const std::string& name) {
+    if (!name.empty()) return name;
+    return end.source() != nullptr ? "descriptor " + std::to_string(end.source()->fd()) : "no descriptor";
+}
 
 }  // namespace
 
@@ -29,7 +33,7 @@ std::size_t pipe_reader::read_some(mutable_bytes into, std::error_code& error, l
 std::size_t pipe_reader::read_some(mutable_bytes into, limit within) {
     std::error_code error;
     const std::size_t count = read_some(into, error, within);
-    if (error) fiber::detail::throw_io_error(error, "fiber: read from " + name_of(end_));
+    if (error) fiber::detail::throw_io_error(error, "fiber: read from " + called(end_, name_));
     return count;
 }
 
@@ -40,7 +44,7 @@ std::size_t pipe_reader::read_exactly(mutable_bytes into, std::error_code& error
 void pipe_reader::read_exactly(mutable_bytes into, limit within) {
     std::error_code error;
     const std::size_t done = read_exactly(into, error, within);
-    if (error) fiber::detail::throw_exactly_failure(error, name_of(end_), into, done);
+    if (error) fiber::detail::throw_exactly_failure(error, called(end_, name_), into, done);
 }
 
 std::string pipe_reader::read_exactly(std::size_t size, limit within) {
@@ -54,11 +58,15 @@ void pipe_reader::read_until(std::string& into, std::string_view delimiter, std:
     reads(end_, buffer_, error, within).until(into, delimiter, most);
 }
 
+void pipe_reader::read_until(std::string& into, std::string_view delimiter, std::size_t most, limit within) {
+    std::error_code error;
+    read_until(into, delimiter, most, error, within);
+    if (error) fiber::detail::throw_until_failure(error, called(end_, name_), into, most);
+}
+
 std::string pipe_reader::read_until(std::string_view delimiter, std::size_t most, limit within) {
     std::string line;
-    std::error_code error;
-    read_until(line, delimiter, most, error, within);
-    if (error) fiber::detail::throw_until_failure(error, name_of(end_), line, most);
+    read_until(line, delimiter, most, within);
     return line;
 }
 
@@ -70,8 +78,15 @@ std::string pipe_reader::read_all(std::size_t most, limit within) {
     std::string all;
     std::error_code error;
     read_all(all, most, error, within);
-    if (error) fiber::detail::throw_all_failure(error, name_of(end_), most);
+    if (error) fiber::detail::throw_all_failure(error, called(end_, name_), most);
     return all;
+}
+
+std::size_t pipe_writer::write_some(const_bytes from, limit within) {
+    std::error_code error;
+    const std::size_t count = write_some(from, error, within);
+    if (error) fiber::detail::throw_io_error(error, "fiber: write to " + called(end_, name_));
+    return count;
 }
 
 std::size_t pipe_writer::write_all(const_bytes from, std::error_code& error, limit within) {
@@ -87,7 +102,7 @@ std::size_t pipe_writer::write_all(const_bytes from, std::error_code& error, lim
 void pipe_writer::write_all(const_bytes from, limit within) {
     std::error_code error;
     (void)write_all(from, error, within);
-    if (error) fiber::detail::throw_io_error(error, "fiber: write to " + name_of(end_));
+    if (error) fiber::detail::throw_io_error(error, "fiber: write to " + called(end_, name_));
 }
 
 // Never inlined: see io_call.hpp, errno.

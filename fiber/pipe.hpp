@@ -17,8 +17,12 @@ namespace fiber::io {
 // throwing std::system_error, timeout_error, incomplete_read, limit_overrun.
 class pipe_reader {
  public:
+    static constexpr std::size_t default_line = 64 * 1024;
+
     pipe_reader() noexcept = default;  // refers to nothing
-    explicit pipe_reader(descriptor end) noexcept : end_(std::move(end)) {}
+    // `name`: what errors call it; if it is empty, its number.
+    explicit pipe_reader(descriptor end, std::string name = {}) noexcept
+        : end_(std::move(end)), name_(std::move(name)) {}
 
     bool is_open() const noexcept { return end_.is_open(); }
     int native_handle() const noexcept { return end_.native_handle(); }
@@ -37,7 +41,8 @@ class pipe_reader {
 
     // Up to and with the delimiter, `most` bytes with it at most. At the end, or beyond the limit, nothing is lost:
     // what has come is in incomplete_read, or stays here. Throws invalid_option for an empty delimiter.
-    std::string read_until(std::string_view delimiter, std::size_t most = 64 * 1024, limit within = {});
+    std::string read_until(std::string_view delimiter, std::size_t most = default_line, limit within = {});
+    void read_until(std::string& into, std::string_view delimiter, std::size_t most = default_line, limit within = {});
     void read_until(std::string& into, std::string_view delimiter, std::size_t most, std::error_code& error,
                     limit within = {});
 
@@ -51,6 +56,7 @@ class pipe_reader {
 
  private:
     descriptor end_;
+    std::string name_;
     fiber::detail::read_buffer buffer_;
 };
 
@@ -58,13 +64,14 @@ class pipe_reader {
 class pipe_writer {
  public:
     pipe_writer() noexcept = default;  // refers to nothing
-    explicit pipe_writer(descriptor end) noexcept : end_(std::move(end)) {}
+    explicit pipe_writer(descriptor end, std::string name = {}) noexcept
+        : end_(std::move(end)), name_(std::move(name)) {}
 
     bool is_open() const noexcept { return end_.is_open(); }
     int native_handle() const noexcept { return end_.native_handle(); }
 
     // At least one byte, at most all.
-    std::size_t write_some(const_bytes from, limit within = {}) { return end_.write_some(from, within); }
+    std::size_t write_some(const_bytes from, limit within = {});
     std::size_t write_some(const_bytes from, std::error_code& error, limit within = {}) {
         return end_.write_some(from, error, within);
     }
@@ -77,6 +84,7 @@ class pipe_writer {
 
  private:
     descriptor end_;
+    std::string name_;
 };
 
 struct pipe_ends {

@@ -84,6 +84,8 @@ __attribute__((noinline)) io::descriptor make_pipe(child_ends& ends, int which) 
     return io::detail::own(both[child_reads ? 1 : 0]);
 }
 
+constexpr const char* stream_names[] = {"input", "output", "error output"};
+
 constexpr auto first_look = std::chrono::milliseconds(1);
 constexpr auto rarest_look = std::chrono::milliseconds(50);
 
@@ -99,9 +101,10 @@ process::process(const process_options& options, const std::vector<std::string>&
         if (streams[which]->how() != stdio::pipe) continue;
         made->piped[which] = true;
         io::descriptor mine = make_pipe(ends, which);
-        if (which == STDIN_FILENO) made->in = io::pipe_writer(std::move(mine));
-        if (which == STDOUT_FILENO) made->out = io::pipe_reader(std::move(mine));
-        if (which == STDERR_FILENO) made->err = io::pipe_reader(std::move(mine));
+        const std::string name = std::string("the ") + stream_names[which] + " of \"" + made->program + "\"";
+        if (which == STDIN_FILENO) made->in = io::pipe_writer(std::move(mine), name);
+        if (which == STDOUT_FILENO) made->out = io::pipe_reader(std::move(mine), name);
+        if (which == STDERR_FILENO) made->err = io::pipe_reader(std::move(mine), name);
     }
     made->pid = detail::start_program(options, arguments, ends.all);
     state_ = made.release();

@@ -106,6 +106,18 @@ FIBER_SYSTEM_CALL long accept_now(int fd, sockaddr* from, socklen_t* length) noe
     return uninterrupted([&] { return ::accept4(fd, from, length, SOCK_NONBLOCK | SOCK_CLOEXEC); });
 }
 
+FIBER_SYSTEM_CALL long shut_down_now(int fd) noexcept {
+    return uninterrupted([&] { return ::shutdown(fd, SHUT_WR); });
+}
+
+FIBER_SYSTEM_CALL long set_option_now(int fd, int level, int option, const void* value, socklen_t size) noexcept {
+    return uninterrupted([&] { return ::setsockopt(fd, level, option, value, size); });
+}
+
+FIBER_SYSTEM_CALL long connect_now(int fd, const sockaddr* to, socklen_t size) noexcept {
+    return uninterrupted([&] { return ::connect(fd, to, size); });
+}
+
 FIBER_SYSTEM_CALL bool is_readable_now(int fd, int& error) noexcept {
     return is_ready_now(fd, POLLIN | POLLRDHUP, error);
 }

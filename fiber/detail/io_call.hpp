@@ -29,7 +29,10 @@ long write_now(int fd, const void* from, std::size_t size) noexcept;
 long receive_message_now(int fd, msghdr& message, int flags) noexcept;
 long send_message_now(int fd, const msghdr& message, int flags) noexcept;  // MSG_NOSIGNAL is added
 long accept_now(int fd, sockaddr* from, socklen_t* length) noexcept;       // non-blocking, close-on-exec
-bool is_readable_now(int fd, int& error) noexcept;                         // poll(2) without waiting; error: 0 or errno
+long shut_down_now(int fd) noexcept;                                       // the sending half
+long set_option_now(int fd, int level, int option, const void* value, socklen_t size) noexcept;
+long connect_now(int fd, const sockaddr* to, socklen_t size) noexcept;
+bool is_readable_now(int fd, int& error) noexcept;  // poll(2) without waiting; error: 0 or errno
 bool is_writable_now(int fd, int& error) noexcept;
 
 #if FIBER_INLINE_SYSTEM_CALL
@@ -93,6 +96,15 @@ struct io_use {
     engine::io_source& source;
     engine::io_user user = engine::io_user::not_yet;
 };
+
+// Calls `call` (fd -> 0 or -errno), which never waits; the number is not given back meanwhile. nullptr: was_closed.
+template <class Call>
+long call_now(engine::io_source* source, Call call) noexcept {
+    if (source == nullptr) return was_closed;
+    io_use here(*source);
+    const bool closed = here.enter(engine::io_direction::write, false) == engine::enter_verdict::closed;
+    return closed ? was_closed : call(source->fd());
+}
 
 inline void check_cancelled() {
     const engine::worker* here = engine::worker::current();

@@ -104,6 +104,10 @@ const std::error_category& resolve_category() noexcept {
 
 std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, io::limit within) {
     const std::string name(host);
+    if (name.empty()) throw invalid_option("fiber: resolve: the name is empty");
+    if (name.find('\0') != std::string::npos) {
+        throw invalid_option(std::string("fiber: resolve \"") + name.c_str() + "\": has a zero byte in it");
+    }
     this_fiber::check_cancelled();
     answer got = ask(name, port, AI_NUMERICHOST);
     if (got.error == EAI_NONAME) got = ask_elsewhere(name, port, within);

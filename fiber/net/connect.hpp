@@ -14,10 +14,12 @@ const std::error_category& resolve_category() noexcept;
 
 // The addresses of a name, in the order of preference (RFC 6724); numeric ones at once, names on a thread for blocking
 // calls. Never empty. Cancellation point. Throws std::system_error that names host and cause, timeout_error; as
-// to_thread() does. A look-up that is given up goes on on its thread.
+// to_thread() does; invalid_option for a name that is empty or has a zero byte. A look-up that is given up goes on on
+// its thread.
 std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, io::limit within = {});
 
-// Connects. Cancellation point. Throws std::system_error that names peer and cause, timeout_error.
+// Connects. Cancellation point. Throws std::system_error that names peer and cause, timeout_error, invalid_option (a
+// negative size of a buffer).
 stream connect(const endpoint& to, io::limit within = {}, const socket_options& options = {});
 
 // Resolves and connects by happy eyeballs (RFC 8305): the addresses are tried in turn, families alternating, each a

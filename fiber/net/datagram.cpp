@@ -17,9 +17,10 @@ datagram_socket::datagram_socket(const endpoint& where, const socket_options& op
 }
 
 void datagram_socket::connect(const endpoint& to) {
-    if (::connect(native_handle(), to.native(), to.native_size()) != 0) {
-        detail::fail(std::error_code(errno, std::generic_category()), "connect to", to);
-    }
+    const long outcome = fiber::detail::call_now(socket_.source(), [&](int fd) noexcept {
+        return fiber::detail::connect_now(fd, to.native(), to.native_size());
+    });
+    if (outcome < 0) detail::fail(fiber::detail::error_of(outcome), "connect to", to);
     peer_ = to;
 }
 
@@ -55,9 +56,14 @@ std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from
     return size;
 }
 
-std::size_t datagram_socket::receive(io::mutable_bytes into, io::limit within) {
+std::size_t datagram_socket::receive(io::mutable_bytes into, io::limit within, bool* cut_off) {
     endpoint from;
-    return receive_from(into, from, within);
+    return receive_from(into, from, within, cut_off);
+}
+
+std::size_t datagram_socket::receive(io::mutable_bytes into, std::error_code& error, io::limit within, bool* cut_off) {
+    endpoint from;
+    return receive_from(into, from, error, within, cut_off);
 }
 
 void datagram_socket::send_to(io::const_bytes data, const endpoint& to, std::error_code& error, io::limit within) {
@@ -85,5 +91,9 @@ void datagram_socket::send_to(io::const_bytes message, const endpoint& to, io::l
 }
 
 void datagram_socket::send(io::const_bytes message, io::limit within) { send_to(message, endpoint(), within); }
+
+void datagram_socket::send(io::const_bytes message, std::error_code& error, io::limit within) {
+    send_to(message, endpoint(), error, within);
+}
 
 }  // namespace fiber::net

@@ -10,9 +10,10 @@ namespace fiber::net {
 class datagram_socket {
  public:
     datagram_socket() noexcept = default;  // refers to nothing
-    // Bound to an address; port 0: any free one. Throws std::system_error.
+    // Bound to an address; port 0: any free one. Throws std::system_error, invalid_option (a negative size of a
+    // buffer).
     explicit datagram_socket(const endpoint& where, const socket_options& options = {});
-    // Bound to nothing yet; for AF_INET, AF_INET6 or AF_UNIX. Throws std::system_error.
+    // Bound to nothing yet; for AF_INET, AF_INET6 or AF_UNIX. Throws as the other.
     explicit datagram_socket(int family, const socket_options& options = {});
 
     // From here on send() goes there, and only what comes from there is received; errors that it reports come back.
@@ -23,10 +24,12 @@ class datagram_socket {
     std::size_t receive_from(io::mutable_bytes into, endpoint& from, io::limit within = {}, bool* cut_off = nullptr);
     std::size_t receive_from(io::mutable_bytes into, endpoint& from, std::error_code& error, io::limit within = {},
                              bool* cut_off = nullptr);
-    std::size_t receive(io::mutable_bytes into, io::limit within = {});
+    std::size_t receive(io::mutable_bytes into, io::limit within = {}, bool* cut_off = nullptr);
+    std::size_t receive(io::mutable_bytes into, std::error_code& error, io::limit within = {}, bool* cut_off = nullptr);
     void send_to(io::const_bytes message, const endpoint& to, io::limit within = {});
     void send_to(io::const_bytes message, const endpoint& to, std::error_code& error, io::limit within = {});
     void send(io::const_bytes message, io::limit within = {});  // after connect()
+    void send(io::const_bytes message, std::error_code& error, io::limit within = {});
 
     endpoint local() const noexcept { return detail::local_of(socket_.native_handle()); }
     std::uint16_t port() const noexcept { return local().port(); }

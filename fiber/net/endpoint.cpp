@@ -18,6 +18,9 @@ namespace fiber::net {
 
 endpoint endpoint::ip(std::string_view numeric, std::uint16_t port) {
     const std::string text(numeric);
+    if (text.find('\0') != std::string::npos) {
+        throw invalid_option(std::string("fiber: endpoint::ip(\"") + text.c_str() + "\"): has a zero byte in it");
+    }
     endpoint made;
     auto* four = reinterpret_cast<sockaddr_in*>(&made.storage_);
     auto* six = reinterpret_cast<sockaddr_in6*>(&made.storage_);
@@ -43,9 +46,12 @@ endpoint endpoint::unix_path(std::string_view path) {
         throw invalid_option("fiber: endpoint::unix_path(): " + std::to_string(path.size()) +
                              " characters; must be from 1 to " + std::to_string(sizeof local->sun_path - 1));
     }
+    const bool abstract = path.front() == '\0';
+    if (!abstract && path.find('\0') != std::string_view::npos) {
+        throw invalid_option("fiber: endpoint::unix_path(\"" + std::string(path.data()) + "\"): has a zero byte in it");
+    }
     local->sun_family = AF_UNIX;
     std::memcpy(local->sun_path, path.data(), path.size());
-    const bool abstract = path.front() == '\0';
     made.size_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1));
     return made;
 }
@@ -117,7 +123,19 @@ endpoint name_of(int fd, int (*ask)(int, sockaddr*, socklen_t*) noexcept) noexce
 
 }  // namespace
 
+namespace {
+
+void check_size(int bytes, const char* which) {
+    if (bytes >= 0) return;
+    throw invalid_option(std::string("fiber: socket_options::") + which + ": " + std::to_string(bytes) +
+                         " bytes; 0, for the kernel's choice, or more");
+}
+
+}  // namespace
+
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom) {
+    check_size(options.send_buffer, "send_buffer");
+    check_size(options.receive_buffer, "receive_buffer");
     const int fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const int error = fd < 0 ? errno : apply(fd, family, type, options);
     if (error == 0) return io::detail::own(fd);

@@ -21,7 +21,8 @@ class endpoint {
     // A numeric address, "127.0.0.1" or "::1" (a scope as in "fe80::1%eth0" is a name: see resolve()). Throws
     // invalid_option for anything else.
     static endpoint ip(std::string_view numeric, std::uint16_t port);
-    // A path; one that begins with a zero byte is abstract. Throws invalid_option if it is empty or too long.
+    // A path; one that begins with a zero byte is abstract. Throws invalid_option if it is empty or too long, or has a
+    // zero byte elsewhere.
     static endpoint unix_path(std::string_view path);
     static endpoint from_native(const sockaddr* address, socklen_t size) noexcept;
 
@@ -52,7 +53,8 @@ struct socket_options {
 
 namespace detail {
 
-// The steps of making a socket, each of which throws std::system_error naming operation and endpoint.
+// The steps of making a socket, each of which throws std::system_error naming operation and endpoint, and
+// invalid_option for a buffer of less than nothing.
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom);
 endpoint local_of(int fd) noexcept;
 endpoint peer_of(int fd) noexcept;

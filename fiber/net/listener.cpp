@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 
 #include "fiber/detail/io_call.hpp"
+#include "fiber/error.hpp"
 
 namespace fiber::net {
 
@@ -48,6 +49,9 @@ listener::listener(const endpoint& where, const socket_options& options, int bac
       where_(where),
       no_delay_(options.no_delay && where.family() != AF_UNIX),
       keep_alive_(options.keep_alive && where.family() != AF_UNIX) {
+    if (backlog < 0) {
+        throw invalid_option("fiber: listener: a backlog of " + std::to_string(backlog) + "; 0 or more can be");
+    }
     const int fd = socket_.native_handle();
     if (where.family() != AF_UNIX && options.reuse_address) switch_on(fd, SOL_SOCKET, SO_REUSEADDR);
     if (::bind(fd, where.native(), where.native_size()) != 0) {

@@ -6,13 +6,20 @@
 
 namespace fiber::net {
 
+class listener;
+
+namespace detail {
+// Parks until the listener is closed; false: the time is up. Cancellation point.
+[[nodiscard]] bool is_closed_within(listener& which, io::limit within);
+}  // namespace detail
+
 class listener {
  public:
     static constexpr int default_backlog = 1024;
 
     listener() noexcept = default;  // refers to nothing
     // Binds and listens; port 0: any free one, see local(). A Unix path must not exist; it is removed by who made it.
-    // Throws std::system_error.
+    // Throws std::system_error, invalid_option (a negative backlog or size of a buffer).
     explicit listener(const endpoint& where, const socket_options& options = {}, int backlog = default_backlog);
     // "127.0.0.1", "::", and a port. Throws invalid_option as endpoint::ip(), std::system_error.
     listener(std::string_view numeric, std::uint16_t port, const socket_options& options = {})
@@ -32,6 +39,8 @@ class listener {
     int native_handle() const noexcept { return socket_.native_handle(); }
 
  private:
+    friend bool detail::is_closed_within(listener& which, io::limit within);
+
     io::descriptor socket_;
     endpoint where_;
     bool no_delay_ = false;

@@ -31,8 +31,8 @@ class server_state {
  public:
     explicit server_state(const serve_options& options) noexcept : options_(options) {}
 
-    // Parks while there are as many as may be. Cancellation point.
-    void wait_for_room();
+    // Parks while there are as many as may be, unless the listener is closed. Cancellation point.
+    void wait_for_room(listener& from);
     // A handler that has been spawned, from before that to the destruction of its callable, whether that ran or not.
     struct entry {
         task<void> handle;
@@ -69,9 +69,12 @@ class server_place {
     server_state::place where_;
 };
 
-// Accepts until the listener is closed or the caller is cancelled. What has run out is waited for: the connection stays
-// in the backlog meanwhile.
-stream accept_patiently(listener& from, std::error_code& error);
+// Throws usage_error outside a runtime.
+void check_may_serve();
+
+// Accepts one connection. What has run out is waited for: the connection stays in the backlog meanwhile. false: the
+// listener was closed. Cancellation point. Throws std::system_error if it fails for good.
+[[nodiscard]] bool accept_patiently(listener& from, stream& into);
 
 }  // namespace detail
 
@@ -81,20 +84,20 @@ stream accept_patiently(listener& from, std::error_code& error);
 // when the handler's stream ends. What a handler throws is reported like an exception that nobody retrieved, and ends
 // nothing else. Too many connections wait in the kernel's backlog; so do all while descriptors have run out. One for
 // which there is no memory is closed, and the server goes on.
-// On a fiber. Cancellation point. Throws std::system_error if the listener fails for good.
+// On a fiber. Cancellation point. Throws std::system_error if the listener fails for good, usage_error outside a
+// runtime.
 template <class Handler>
 void serve(listener& from, Handler handler, const serve_options& options = {}) {
+    detail::check_may_serve();
     detail::server_state state(options);
     const struct finisher {
         ~finisher() { state.finish(); }
         detail::server_state& state;
     } at_the_end{state};
     for (;;) {
-        state.wait_for_room();
-        std::error_code error;
-        stream connection = detail::accept_patiently(from, error);
-        if (error == io::errc::closed) return;
-        if (error) throw std::system_error(error, "fiber: serve");
+        state.wait_for_room(from);
+        stream connection;
+        if (!detail::accept_patiently(from, connection)) return;
         const auto where = state.enter();
         if (!where) continue;
         try {

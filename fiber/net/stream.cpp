@@ -171,25 +171,24 @@ void stream::write_all(const io::const_bytes* pieces, std::size_t count, io::lim
 // --- ends and options ---
 
 void stream::shutdown() {
-    const int fd = native_handle();
-    if (fd < 0) fail(io::errc::closed, "shut down");
-    if (::shutdown(fd, SHUT_WR) != 0 && errno != ENOTCONN) {
-        fail(std::error_code(errno, std::generic_category()), "shut down");
-    }
+    const long outcome = fiber::detail::call_now(source(), fiber::detail::shut_down_now);
+    if (outcome < 0 && outcome != -ENOTCONN) fail(fiber::detail::error_of(outcome), "shut down");
 }
 
 void stream::reset() noexcept {
     constexpr linger at_once{1, 0};
-    const int fd = native_handle();
-    if (fd >= 0) (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    (void)fiber::detail::call_now(source(), [&](int fd) noexcept {
+        return fiber::detail::set_option_now(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    });
     close();
 }
 
 void stream::set(int level, int option, bool on) {
     const int value = on ? 1 : 0;
-    if (::setsockopt(native_handle(), level, option, &value, sizeof value) != 0) {
-        fail(std::error_code(errno, std::generic_category()), "set an option of");
-    }
+    const long outcome = fiber::detail::call_now(source(), [&](int fd) noexcept {
+        return fiber::detail::set_option_now(fd, level, option, &value, sizeof value);
+    });
+    if (outcome < 0) fail(fiber::detail::error_of(outcome), "set an option of");
 }
 
 void stream::no_delay(bool on) { set(IPPROTO_TCP, TCP_NODELAY, on); }

@@ -71,6 +71,9 @@ class stream {
     std::size_t write_some(io::const_bytes from, io::limit within = {});
     std::size_t write_some(io::const_bytes from, std::error_code& error, io::limit within = {});
     std::size_t write(io::const_bytes from, io::limit within = {}) { return write_some(from, within); }
+    std::size_t write(io::const_bytes from, std::error_code& error, io::limit within = {}) {
+        return write_some(from, error, within);
+    }
     // All of it; returns how much went out, which with an error is less than all.
     void write_all(io::const_bytes from, io::limit within = {});
     std::size_t write_all(io::const_bytes from, std::error_code& error, io::limit within = {});
@@ -86,6 +89,7 @@ class stream {
     // Closes with a reset instead of an end. Never throws.
     void reset() noexcept;
 
+    // Throw std::system_error.
     void no_delay(bool on);
     void keep_alive(bool on);
 
