@@ -5,7 +5,7 @@
 #include "fiber/detail/later_calls.hpp"
 #include "fiber/detail/runtime_state.hpp"
 #include "fiber/future.hpp"
-#include "scheduler/core/lifecycle.hpp"
+#include "scheduler/core/current.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber {
@@ -93,10 +93,7 @@ bool later_call::cancel() noexcept {
     return advance(state::submitted, state::cancelled);  // the task will see it
 }
 
-void later_call::drop_task() noexcept {
-    slot_->operations->drop(*slot_);
-    engine::finish(*slot_);
-}
+void later_call::drop_task() noexcept { engine::end_unstarted(*slot_); }
 
 std::shared_ptr<later_call> make_later_call() {
     runtime_state& home = runtime_state::current();

@@ -10,6 +10,7 @@
 
 #include "fiber/detail/invoke.hpp"
 #include "fiber/future.hpp"
+#include "fiber/shield.hpp"
 #include "scheduler/core/ambient.hpp"
 #include "scheduler/core/offload_pool.hpp"
 
@@ -25,8 +26,11 @@ struct offloaded : engine::offload_job {
     engine::task_attachment* context = engine::share(engine::ambient_context());  // the caller's context variables
 
     offloaded() = default;
-    ~offloaded() {
+    ~offloaded() { release(); }  // of one that could not be built
+    // Gives back what the pool's side owns: when the call has ended, or never will begin.
+    void release() noexcept {
         if (context != nullptr) engine::release_attachment(context);
+        pool.reset();
     }
     // Hands the job over; parks while the pool's queue is full. Throws runtime_stopped, std::system_error, `cancelled`.
     void submit();
@@ -49,7 +53,7 @@ struct offload_payload {
         job.run = &run;
         job.drop = &drop_queued;
     }
-    ~offload_payload() {}
+    ~offload_payload() {}  // never called: each part ends for itself, the job on the pool's side
 
     static offload_payload& of(engine::task_slot& slot) noexcept {
         return *std::launder(static_cast<offload_payload*>(slot.payload()));
@@ -95,12 +99,14 @@ struct offload_payload {
         self.tell_end(slot);
     }
 
-    // The future was cancelled. A call that has not begun never will; one that runs, runs on.
+    // The future was cancelled. A call that has not begun never will; one that runs, runs on. What a withdrawn one
+    // holds is destroyed with the future, by its owner: here may be a timer's turn, where nothing can wait.
     static void cancel(engine::task_slot& slot) noexcept {
         offload_payload& self = of(slot);
         self.result.set_cancelled(slot);
         if (self.job.withdraw()) {
-            self.end_call();
+            self.withdrawn_ = true;
+            self.job.release();
             engine::release_runner(slot);
         }
     }
@@ -108,13 +114,17 @@ struct offload_payload {
     static void override_with_cancel(engine::task_slot&) noexcept {}
     static void destroy(engine::task_slot& slot) noexcept {
         report_if_unretrieved(slot);
-        of(slot).~offload_payload();
+        offload_payload& self = of(slot);
+        self.result.reset();
+        if (self.withdrawn_) self.end_call();
     }
     static constexpr engine::task_operations operations{nullptr, &cancel, nullptr, &override_with_cancel, &destroy};
 
  private:
+    // The destructors of what the callable holds are the user's: they may wait, and are not to be interrupted.
     void end_call() noexcept {
-        if (std::exchange(called_, true)) return;
+        if (std::exchange(ended_, true)) return;
+        const uncancellable_scope scope;
         call.~Call();
     }
     template <class Write>
@@ -129,10 +139,12 @@ struct offload_payload {
     }
     void tell_end(engine::task_slot& slot) noexcept {
         if (owes_end_) engine::finish_promise(slot);
+        job.release();
         engine::release_runner(slot);
     }
 
-    bool called_ = false;
+    bool ended_ = false;  // the callable
+    bool withdrawn_ = false;
     bool owes_end_ = false;
 };
 

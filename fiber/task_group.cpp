@@ -110,8 +110,7 @@ void task_group::admit(task_slot& slot, place taken) {
     if (refusal == nullptr) return engine::submit(slot);
     (void)engine::unobserve(slot, *taken);
     slot.state.fetch_and(~task_slot::queued, std::memory_order_relaxed);
-    slot.operations->drop(slot);
-    engine::finish(slot);
+    engine::end_unstarted(slot);
     throw usage_error(refusal);
 }
 
@@ -241,8 +240,9 @@ void task_group::throw_errors(std::exception_ptr body_error) {
     const exception_group all("unhandled errors in a task_group", std::move(errors));
     while (first_failed_ != nullptr) delete std::exchange(first_failed_, first_failed_->next_failed);
     if (engine::cancelling(*parent_) > cancelling_on_entry_) {
+        const std::string message = engine::cancel_message(*parent_);
         (void)engine::uncancel(*parent_);
-        (void)engine::cancel(*parent_, nullptr);
+        (void)engine::cancel(*parent_, message.empty() ? nullptr : message.c_str());
     }
     throw all;
 }

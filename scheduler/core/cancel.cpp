@@ -58,6 +58,15 @@ void leave_message(const cancel_target& to, const char* message) noexcept {
     keep_message_locked(*to.task, message);
 }
 
+// Of an earlier request, which has been delivered: this one has none. Who has a message finishes under the lock.
+void forget_message(const cancel_target& to) noexcept {
+    std::lock_guard guard(to.task->lock);
+    const std::uint64_t seen = to.task->state.load(std::memory_order_acquire);
+    constexpr std::uint64_t locked_out = task_slot::finished | task_slot::cancel_pending;
+    if (generation_of(seen) != to.generation || (seen & locked_out) || !(seen & task_slot::has_observers)) return;
+    if (to.task->extras != nullptr) to.task->extras->cancel_message.clear();
+}
+
 }  // namespace
 
 bool count_request(const cancel_target& at) noexcept {
@@ -90,7 +99,11 @@ cancel_target awaited_by(const cancel_target& from) noexcept {
 }
 
 deliver_verdict deliver(const cancel_target& to, const char* message) noexcept {
-    if (message != nullptr) leave_message(to, message);
+    if (message != nullptr) {
+        leave_message(to, message);
+    } else if (to.task->is(task_slot::has_observers)) {
+        forget_message(to);
+    }
     std::uint64_t seen = to.task->state.load(std::memory_order_acquire);
     do {
         if (generation_of(seen) != to.generation || (seen & task_slot::finished)) return deliver_verdict::over;

@@ -1,6 +1,6 @@
 // What was handed to a runtime that has not run yet, and may never: it waits for the first run, and whoever has
 // cancelled it need not.
-#include "tests/api/fixture.hpp"
+#include "tests/api/waits_at_its_end.hpp"
 
 using namespace fiber::test;
 
@@ -63,24 +63,6 @@ TEST_CASE("a handle outlives a runtime that never ran: the task ended as cancell
         CHECK(given_up.cancelled());
     });
 }
-
-namespace {
-
-// Waits where it is destroyed, and must not be interrupted there.
-class waits_at_its_end {
- public:
-    explicit waits_at_its_end(fiber::event& over) : over_(&over) {}
-    waits_at_its_end(waits_at_its_end&& other) noexcept : over_(std::exchange(other.over_, nullptr)) {}
-    ~waits_at_its_end() {
-        if (over_ != nullptr) over_->wait();
-    }
-
- private:
-    tracked held_;
-    fiber::event* over_;
-};
-
-}  // namespace
 
 TEST_CASE("a fiber gives up what it handed to another runtime that has not run, cancelled itself or not") {
     on_each_worker_count([] {

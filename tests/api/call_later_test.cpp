@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "tests/api/virtual_time.hpp"
+#include "tests/api/waits_at_its_end.hpp"
 
 using namespace fiber::test;
 
@@ -187,5 +188,25 @@ TEST_CASE("call_later: bad input") {
         CHECK(fixture.runtime().statistics().timers == 0);
         auto never = fiber::call_later(std::chrono::hours::max(), [] { FAIL("called at the end of time"); });
         CHECK(never.cancel());
+    });
+}
+
+TEST_CASE("a call that is cancelled in time is destroyed on the caller, who may wait for that though cancelled") {
+    on_each_worker_count([] {
+        fiber::event over;
+        std::atomic<bool> waiting{false};
+        auto lets_go = fiber::spawn([&] {
+            CHECK(yield_until([&] { return waiting.load(); }));
+            over.set();
+        });
+        auto owner = fiber::spawn([&] {
+            auto call = fiber::call_later(1h, [held = waits_at_its_end(over, &waiting)] { FAIL("ran"); });
+            fiber::this_fiber::cancel();
+            CHECK(call.cancel());
+        });
+        owner.wait();
+        CHECK(owner.cancelled());
+        CHECK(tracked::live() == 0);
+        lets_go.get();
     });
 }

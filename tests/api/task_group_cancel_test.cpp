@@ -3,6 +3,7 @@
 
 #include "tests/api/thrown.hpp"
 #include "tests/api/virtual_time.hpp"
+#include "tests/api/waits_at_its_end.hpp"
 
 using namespace fiber::test;
 
@@ -325,5 +326,28 @@ TEST_CASE("failures, cancels and ends that race leave counts and memory whole") 
             CHECK(parent.cancelling() == (asked ? 1 : 0));
         }
         CHECK(tracked::live() == 0);
+    });
+}
+
+TEST_CASE(
+    "row 17: the callable that a group refuses is destroyed on the caller, who may wait for that though cancelled") {
+    on_each_worker_count([] {
+        fiber::event over;
+        std::atomic<bool> waiting{false};
+        auto lets_go = fiber::spawn([&] {
+            CHECK(yield_until([&] { return waiting.load(); }));
+            over.set();
+        });
+        auto owner = fiber::spawn([&] {
+            fiber::task_group group;
+            group.join();
+            fiber::this_fiber::cancel();
+            CHECK_THROWS_AS(group.spawn([held = waits_at_its_end(over, &waiting)] { FAIL("ran"); }),
+                            fiber::usage_error);
+        });
+        owner.wait();
+        CHECK(owner.cancelled());
+        CHECK(tracked::live() == 0);
+        lets_go.get();
     });
 }
