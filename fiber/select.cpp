@@ -1,7 +1,8 @@
 // How a select takes exactly one case: it holds the locks of all its channels, in the order of their addresses, while
 // it looks at them and while it leaves its entries. So no channel can become ready between look and entry, and it meets
 // no entry of its own. All its entries name one waiter, so the first partner to claim that takes the case; the others
-// fail to claim and go on. Before the select returns it visits each channel once more and takes its entries back.
+// fail to claim and go on. Before the select returns it visits the others' channels once more and takes its entries
+// back.
 #include "fiber/select.hpp"
 
 #include <functional>
@@ -66,8 +67,10 @@ void leave_entries(select_case* const* cases, std::size_t count, engine::waiter&
     }
 }
 
-void take_entries_back(select_case* const* sorted, std::size_t count) noexcept {
+// But for that of `taken`: its partner has taken the entry, and may have destroyed the channel since.
+void take_entries_back(select_case* const* sorted, std::size_t count, const select_case* taken) noexcept {
     for (std::size_t i = 0; i < count; ++i) {
+        if (sorted[i] == taken) continue;
         const hand_over_section here(sorted[i]->core->lock());
         if (sorted[i]->entry.linked()) sorted[i]->entry.unlink();
     }
@@ -95,15 +98,15 @@ select_case* select_one(select_case* const* cases, select_case** by_address, std
             leave_entries(cases, count, self);
         }
         const engine::wake_reason reason = self.wait(deadline);
-        take_entries_back(by_address, count);
+        select_case* taken = reason == engine::wake_reason::notified ? &case_of(self.handed, cases) : nullptr;
+        take_entries_back(by_address, count, taken);
         if (reason == engine::wake_reason::timed_out) return nullptr;
-        if (reason == engine::wake_reason::cancelled) {
+        if (taken == nullptr) {
             cancellation_point();  // returns if the cancellation was taken back meanwhile
             continue;
         }
-        select_case& taken = case_of(self.handed, cases);
-        taken.outcome = taken.entry.outcome;
-        if (taken.outcome != hand_over_verdict::repeat) return &taken;
+        taken->outcome = taken->entry.outcome;
+        if (taken->outcome != hand_over_verdict::repeat) return taken;
     }
 }
 
