@@ -88,9 +88,10 @@ auto gathered_from(A&& argument, engine::call_site site) {
 enum class gather_mode : bool { first_failure, all };
 
 // Waits as the head of this file says. Returns normally when the results may be taken; throws `cancelled` when the
-// caller was cancelled; in mode first_failure throws what the first to fail has thrown. `owned` tells which children
-// are to be cancelled on that way out. Requires: no slot stands twice unless `may_repeat`.
+// caller was cancelled; in mode first_failure throws what the first to fail has thrown. The children are left as they
+// are. Cancellation point.
 void gather_wait(engine::task_slot* const* children, std::size_t count, gather_mode mode);
+// Throws std::logic_error when a child stands twice; nullptr may.
 void require_distinct(engine::task_slot* const* children, std::size_t count);
 // First all are cancelled, then all are joined: their clean-ups run at the same time, and none is cancelled a second
 // time by its destructor.

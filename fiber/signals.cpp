@@ -7,9 +7,8 @@
 //       loads of the links  <>  unlink: stores of the links, then load of under_way; all seq_cst. A handler is seen, or
 //       does not find the object.
 //   S2  A signal is marked, then the bell is rung; a waiter drains the bell, then looks at the marks. Who takes one
-//   mark
-//       and leaves others rings again: another may wait for these. A bell without a mark means nothing: it may be the
-//       handler in a forked child, which shares the eventfd but not the marks.
+//       mark and leaves others rings again: another may wait for these. A bell without a mark means nothing: it may be
+//       the handler in a forked child, which shares the eventfd but not the marks.
 #include "fiber/signals.hpp"
 
 #include <bit>

@@ -1,8 +1,7 @@
 // The main function of every test executable: doctest's, with a printed seed, a watchdog, and a result file.
 //
 // FIBER_TEST_RESULTS=file  appends one line for each test case as it starts and ends, so that a crash leaves behind
-// which
-//                          test it was:  "start <name>", then "pass|fail <seconds> <name>", separated by tabs
+//                          which test it was:  "start <name>", then "pass|fail <seconds> <name>", separated by tabs
 // FIBER_TEST_SEED=number   replays a run (see seed.hpp)
 // FIBER_TEST_TIMEOUT=s     see watchdog.hpp
 //

@@ -10,13 +10,13 @@
 //   I1  an open pop entry: not closed, the store is empty, and any open push entry belongs to the same select.
 //   I2  an open push entry: not closed, and the store is full.
 // So no wake can be lost: nobody waits for what is there. Proof, by who changes what:
-//   push    hands to an open pop entry first, so it fills the store only when there is none (I1); waits only if full
-//   (I2). pop     frees a place and at once fills it from the first open push entry, until full or none is open (I2);
-//   waits
-//           only if the store is empty and no push entry is open (I1).
-//   close   claims every open entry.
-//   leaving (time-out, cancellation, another case of a select) removes one's own entry, which no invariant asks for; a
-//           partner that meets it meanwhile fails to claim and goes on to the next entry.
+//   push     hands to an open pop entry first, so it fills the store only when there is none (I1); waits only if full
+//            (I2).
+//   pop      frees a place and at once fills it from the first open push entry, until full or none is open (I2); waits
+//            only if the store is empty and no push entry is open (I1).
+//   close    claims every open entry.
+//   leaving  (time-out, cancellation, another case of a select) removes one's own entry, which no invariant asks for; a
+//            partner that meets it meanwhile fails to claim and goes on to the next entry.
 // Wakes are as rare as that allows: in a full store a burst of pops wakes each pusher once, not once an item, for who
 // is woken finds the room, or the items, that came before its turn.
 //

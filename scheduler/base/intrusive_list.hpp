@@ -61,19 +61,6 @@ class intrusive_list {
         return next == &ring_ ? nullptr : static_cast<T*>(next);
     }
 
-    // Moves every element of `other` behind the own ones; `other` is empty afterwards.
-    void splice_back(intrusive_list& other) noexcept {
-        if (other.empty()) return;
-        list_node* first = other.ring_.next_;
-        list_node* last = other.ring_.prev_;
-        list_node* end = ring_.prev_;
-        end->next_ = first;
-        first->prev_ = end;
-        last->next_ = &ring_;
-        ring_.prev_ = last;
-        other.clear();
-    }
-
  private:
     constexpr void clear() noexcept { ring_.prev_ = ring_.next_ = &ring_; }
 

@@ -67,7 +67,7 @@ class context {
         context* from;
     };
     static departure leave(context& from, context& to, void* argument, exception_globals& live) noexcept;
-    // What was handed over. The caller then finds the context in which he was saved, and adopts_flags() there.
+    // What was handed over. The caller then finds the context in which he was saved, and calls its adopt_flags_of().
     static void* arrive(const landing& here) noexcept;
     void adopt_flags_of(const landing& here) const noexcept { adopt_sticky_flags(here.sp, sp_); }
 

@@ -17,10 +17,6 @@ struct stack_view {
     std::byte* base = nullptr;
 
     std::size_t size() const noexcept { return static_cast<std::size_t>(base - limit); }
-    bool contains(const void* address) const noexcept {
-        const auto at = reinterpret_cast<std::uintptr_t>(address);
-        return at >= reinterpret_cast<std::uintptr_t>(limit) && at < reinterpret_cast<std::uintptr_t>(base);
-    }
 };
 
 // Class c promises minimum_stack_size << c bytes.

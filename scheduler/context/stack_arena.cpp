@@ -229,14 +229,6 @@ void stack_arena::release(std::span<const stack_view> stacks, stack_class which)
     }
 }
 
-void stack_arena::trim(std::size_t keep) noexcept {
-    std::unique_lock hold(mutex_);
-    for (std::size_t c = 0; c < shelves_.size(); ++c) {
-        const shelf& of = shelves_[c];
-        while (of.warm.size() > keep) give_back_coldest(static_cast<stack_class>(c), of.warm.size() - keep, hold);
-    }
-}
-
 bool stack_arena::has_spare(std::size_t keep) const noexcept {
     const std::lock_guard hold(mutex_);
     return std::any_of(shelves_.begin(), shelves_.end(), [keep](const shelf& each) { return each.warm.size() > keep; });

@@ -70,9 +70,6 @@ class stack_arena {
     void release(std::span<const stack_view> stacks, stack_class which) noexcept;
     void release(const stack_view& stack, stack_class which) noexcept { release({&stack, 1}, which); }
 
-    // Gives back the memory of idle stacks, all but the `keep` most recently released of each class.
-    void trim(std::size_t keep) noexcept;
-
     // For whoever trims now and then, a little at a time: what nobody needed for a whole period is not needed.
     // Are there idle stacks beyond `keep` of some class, with memory?
     bool has_spare(std::size_t keep) const noexcept;

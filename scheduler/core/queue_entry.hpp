@@ -9,8 +9,7 @@
 //
 // Orders, by pair:
 //   P1  accept_entry: RMW that clears `queued`  ->  accept_entry: acquire load or RMW. Whoever runs the task in place
-//   of
-//       the entry that was dropped sees what was published with that one: the place where the fiber is parked.
+//       of the entry that was dropped sees what was published with that one: the place where the fiber is parked.
 #pragma once
 
 #include <cstdint>

@@ -6,8 +6,7 @@
 //
 // Rules that keep a frame from being touched after it left:
 //   * claim() is called under the lock that also guards the place where the waiter is known. A waiter that was not
-//   notified
-//     takes the same lock to remove itself.
+//     notified takes the same lock to remove itself.
 //   * The winner calls complete() exactly once, after it has written what it hands over; until then the waiter stays.
 #pragma once
 

@@ -70,7 +70,6 @@ class reactor {
 
     // Waits for events (see poller::wait) and returns how many there are for deliver(). Requires: the poll lock.
     std::size_t collect(nanos deadline) noexcept { return collected_ = kernel_.wait(deadline); }
-    std::size_t collected() const noexcept { return collected_; }
 
     // Brings what was collected to its targets. Requires: the poll lock. claim: see readiness::raise().
     template <class Claim>

@@ -2,9 +2,8 @@
 // One per scheduler. Any thread notifies; a worker announces its own steps.
 //
 //   running --begin_search--> searching --found--> running
-//   running or searching --begin_wait--> waiting --taken by a notifier--> searching    (the notifier counts it, before
-//   it wakes)
-//                                            \--cancel_wait--> running
+//   running or searching --begin_wait--> waiting --taken by a notifier--> searching    (the notifier counts it,
+//                                            \--cancel_wait--> running                     before it wakes)
 //
 // The word counts the searching workers in its low half and the waiting ones in its high half; the list says which
 // wait, the latest first, so that the one that has waited longest (it keeps the timers) is disturbed last. The lock

@@ -18,11 +18,9 @@
 // Orders, by pair:
 //   P1  commit: RMW  ->  claim: acquire CAS. The winner sees the whole saved context.
 //   P2  complete: RMW  ->  commit: RMW. The waiter sees what was handed over. If claim() saw `left`, whatever makes the
-//   waiter
-//       runnable (a queue's release, the futex word) carries this instead.
+//       waiter runnable (a queue's release, the futex word) carries this instead.
 //   P3  commit: seq_cst RMW, then load of the task's cancel request  <>  cancel request: seq_cst RMW, then
-//   claim_cancel().
-//       One of them sees the other: no cancellation is slept through.
+//       claim_cancel(). One of them sees the other: no cancellation is slept through.
 #pragma once
 
 #include <atomic>

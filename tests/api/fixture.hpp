@@ -6,8 +6,7 @@
 // Rules for test bodies:
 //   * at most one for_each_worker_count or on_each_worker_count in a test case (they open doctest subcases);
 //   * no INFO or CAPTURE on a fiber: doctest keeps those in a thread-local, and fibers migrate. The count of workers is
-//   named
-//     in every failure all the same, as the subcase;
+//     named in every failure all the same, as the subcase;
 //   * CHECK and REQUIRE are safe on fibers and threads. A failed REQUIRE leaves the fiber as an exception.
 #pragma once
 

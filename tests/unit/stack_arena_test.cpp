@@ -69,6 +69,13 @@ struct overrun {
 
 void touch(std::byte* at) { *const_cast<volatile std::byte*>(at) = std::byte{1}; }
 
+// All that is idle, but for `keep` of each class.
+void trim(stack_arena& arena, std::size_t keep) {
+    arena.begin_period();
+    while (arena.trim_unused(keep)) {
+    }
+}
+
 // Hands every stack back when a test ends, also by a failure.
 struct loan {
     stack_arena& arena;
@@ -185,7 +192,7 @@ TEST_CASE("stack arena: guards outlive trimming and reuse") {
     loan some(arena, 0);
     for (int i = 0; i < 10; ++i) touch(some.take().base - 1);
     some.release_all();
-    arena.trim(0);
+    trim(arena, 0);
     const stack_view again = some.take();
     touch(again.limit);
     CHECK(run_in_child([&] { touch(again.limit - 1); }).killed_by(SIGSEGV));
@@ -212,7 +219,7 @@ TEST_CASE("stack arena: a canary tells that a stack without guard was overrun") 
     }
     SUBCASE("trimmed and reused") {
         some.release_all();
-        arena.trim(0);
+        trim(arena, 0);
         CHECK(arena.canary_intact(some.take(), 0));
         CHECK(arena.statistics().unguarded == 20);
     }
@@ -249,7 +256,7 @@ TEST_CASE("stack arena: trimming gives back all but the most recently released")
     }
     const auto all = some.stacks;
     some.release_all();
-    arena.trim(5);
+    trim(arena, 5);
     CHECK(arena.statistics().idle == 3000);
     for (std::size_t i = 0; i < all.size(); ++i) {
         REQUIRE(resident_pages(all[i]) == (i + 5 >= all.size() ? 2u : 0u));
@@ -348,7 +355,7 @@ TEST_CASE("stack arena: several threads at once") {
                     arena.release(held.back(), static_cast<stack_class>(t % 2));
                     held.pop_back();
                 }
-                if (round % 50 == 0) arena.trim(3);
+                if (round % 50 == 0) trim(arena, 3);
             }
             for (const stack_view& each : held) arena.release(each, static_cast<stack_class>(t % 2));
         });
