@@ -9,6 +9,8 @@
 #include "scheduler/base/futex.hpp"
 #include "scheduler/core/ambient.hpp"
 #include "scheduler/core/caller.hpp"
+#include "scheduler/core/current.hpp"
+#include "scheduler/core/scheduler.hpp"
 
 namespace model {
 
@@ -101,6 +103,9 @@ void worker::expire() { (void)timers_->expire(model::some_time); }
 void make_runnable(task_slot& task) noexcept { static_cast<caller&>(task).runs_on.make_runnable(); }
 task_slot* reuse_promise(std::uint8_t) noexcept { return nullptr; }
 void recycle(task_slot&) noexcept { model::fail("nobody has given the task up"); }
+// Of what was handed in before the first run. Here everything runs.
+bool scheduler::withdraw(task_slot&) noexcept { return false; }
+void end_unstarted(task_slot&) noexcept { model::fail("everything was started"); }
 
 // --- what a plain thread has ---
 
