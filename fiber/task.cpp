@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "fiber/detail/runtime_state.hpp"
 #include "fiber/unretrieved.hpp"
 #include "scheduler/core/scheduler.hpp"
 #include "scheduler/core/worker.hpp"
@@ -58,11 +59,7 @@ void rethrow_result(const result_base& result) {
 void cancel_before_start(engine::task_slot& slot, result_base& result) noexcept { result.set_cancelled(slot); }
 
 void fail_before_start(engine::task_slot& slot, result_base& result, const char* why) noexcept {
-    try {
-        throw start_error(std::string("fiber: a task could not be started: ") + why);
-    } catch (...) {
-        result.set_exception(slot, std::current_exception());  // or std::bad_alloc, if there is no memory for the words
-    }
+    result.set_exception(slot, static_cast<runtime_state&>(slot.pool->home()).start_failure(why));
 }
 
 void report_if_unretrieved(engine::task_slot& slot) noexcept {

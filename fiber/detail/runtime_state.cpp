@@ -38,6 +38,21 @@ std::size_t runtime_state::running_offload_threads() const noexcept {
     return pool_ != nullptr ? pool_->statistics().threads : 0;
 }
 
+std::exception_ptr runtime_state::start_failure(const char* why) noexcept {
+    std::lock_guard guard(lock_);
+    if (start_failure_ != nullptr && start_failure_why_ == why) return start_failure_;
+    try {
+        start_failure_why_ = why;
+        start_failure_ = nullptr;
+        start_failure_ =
+            std::make_exception_ptr(start_error("fiber: a task could not be started: " + start_failure_why_));
+    } catch (const std::bad_alloc&) {
+        if (no_memory_ == nullptr) no_memory_ = std::current_exception();
+        return no_memory_;
+    }
+    return start_failure_;
+}
+
 void runtime_state::stop_offload() noexcept {
     std::shared_ptr<engine::offload_pool> last;
     {

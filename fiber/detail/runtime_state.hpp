@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "fiber/detail/later_calls.hpp"
 #include "fiber/unretrieved.hpp"
@@ -33,6 +35,11 @@ class runtime_state : public engine::scheduler {
     // Waits for running calls for a while, then says on stderr that it left them behind.
     void stop_offload() noexcept;
 
+    // What the get() of a task throws that could not be started, and `why`; std::bad_alloc if there is no memory for
+    // the words. One object for all that fail for the same reason: where memory is short, an exception for each would
+    // use up what the C++ runtime has in store for exceptions, and then the program ends.
+    std::exception_ptr start_failure(const char* why) noexcept;
+
     // Calls that wait for their time.
     const std::shared_ptr<later_calls>& later() const noexcept { return later_; }
 
@@ -40,6 +47,9 @@ class runtime_state : public engine::scheduler {
     const std::size_t offload_threads_;
     mutable std::mutex lock_;
     std::shared_ptr<engine::offload_pool> pool_;
+    std::string start_failure_why_;
+    std::exception_ptr start_failure_;
+    std::exception_ptr no_memory_;
     const std::shared_ptr<later_calls> later_ = std::make_shared<later_calls>();
 };
 

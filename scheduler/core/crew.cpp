@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "scheduler/core/worker.hpp"
@@ -23,6 +24,16 @@ void name_this_thread(const std::string& runtime, unsigned index) noexcept {
     char name[16];
     std::snprintf(name, sizeof name, "%.*s/%u", static_cast<int>(shown), runtime.c_str(), index % 10'000);
     ::pthread_setname_np(::pthread_self(), name);
+}
+
+// Inside catch: why a worker's thread could not be started.
+[[noreturn]] void rethrow_for_worker(std::size_t index, std::size_t count) {
+    try {
+        throw;
+    } catch (const std::system_error& why) {
+        throw std::system_error(why.code(), "fiber: no thread can be started for worker " + std::to_string(index + 1) +
+                                                " of " + std::to_string(count));
+    }
 }
 
 }  // namespace
@@ -48,9 +59,10 @@ void run_to_end(scheduler& home, task_slot& main) {
         }
     } catch (...) {
         home.give_up();
-        threads.clear();  // joins
+        const std::size_t started = threads.size() + 1;  // with the calling one
+        threads.clear();                                 // joins
         home.end_running(false);
-        throw;
+        rethrow_for_worker(started, crew.size());
     }
     main_watch watch(home);
     home.begin_running(main, watch);

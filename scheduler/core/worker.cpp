@@ -231,7 +231,8 @@ void worker::loop(void* argument) noexcept {
         if (fiber_stack* parked_on = next->stack.load(std::memory_order_relaxed)) {
             to = parked_on;
             self->task_ = next;
-        } else if (!self->ensure_spare_stack(*next)) {
+        } else if (worker* after_failure = self->ensure_spare_stack(*next)) {
+            self = after_failure;
             continue;
         } else if (next->stack_size_class != here.size_class) {
             to = self->acquire_stack(next->stack_size_class);  // cannot fail: ensure_spare_stack() saw to it
@@ -365,14 +366,16 @@ __attribute__((noinline)) void worker::give_back_stacks(stack_class size, std::s
 }
 
 void worker::release_all_stacks() noexcept {
+    if (reserve_ != nullptr) release_stack(std::exchange(reserve_, nullptr));
     for (stack_class size = 0; size < stack_class_count; ++size) give_back_stacks(size, stack_counts_[size]);
 }
 
-// Before a fresh task starts: when it parks, another stack must be there. A task for which none can be had fails.
-inline bool worker::ensure_spare_stack(task_slot& task) noexcept {
+// Before a fresh task starts: when it parks, another stack must be there. A task for which none can be had fails;
+// returned is then the worker that goes on, else nullptr.
+inline worker* worker::ensure_spare_stack(task_slot& task) noexcept {
     const bool same_class = task.stack_size_class == stack_->size_class;
     if (stacks_[default_class_] != nullptr && (same_class || stacks_[task.stack_size_class] != nullptr)) [[likely]] {
-        return true;
+        return nullptr;
     }
     try {
         if (stacks_[default_class_] == nullptr) {
@@ -381,13 +384,48 @@ inline bool worker::ensure_spare_stack(task_slot& task) noexcept {
         if (!same_class && stacks_[task.stack_size_class] == nullptr) {
             release_stack(fiber_stack::acquire(scheduler_.stacks(), task.stack_size_class, &worker::loop));
         }
-        return true;
     } catch (const std::exception& error) {
-        task.operations->fail(task, error.what());
-        finish(task);
-        count_finished();
-        return false;
+        return fail_to_start(task, error.what());
     }
+    if (reserve_ == nullptr) make_reserve();
+    return nullptr;
+}
+
+void worker::make_reserve() noexcept {
+    try {
+        reserve_ = fiber_stack::acquire(scheduler_.stacks(), default_class_, &worker::loop);
+        reserve_lent_ = false;
+    } catch (const std::bad_alloc&) {
+        // The next task that needs a fresh stack asks again.
+    }
+}
+
+// What its callable holds may wait as it is destroyed: so it ends as a task, with the reserve as its spare stack. While
+// that is lent, others that fail wait for their turn again, as if they had not been taken. Returns the worker that goes
+// on.
+__attribute__((noinline)) worker* worker::fail_to_start(task_slot& task, const char* why) noexcept {
+    if (stacks_[default_class_] == nullptr && reserve_ == nullptr && reserve_lent_) {
+        task.state.fetch_xor(task_slot::started | task_slot::queued, std::memory_order_acq_rel);
+        push(task);
+        return this;
+    }
+    if (stacks_[default_class_] == nullptr && reserve_ != nullptr) {
+        release_stack(std::exchange(reserve_, nullptr));
+        reserve_lent_ = true;
+    }
+    if (stacks_[default_class_] != nullptr) task_ = &task;  // else there has never been a second stack
+    task.operations->fail(task, why);
+    worker* self = end(task, nullptr);
+    self->keep_reserve();
+    return self;
+}
+
+void worker::keep_reserve() noexcept {
+    if (reserve_ != nullptr || stacks_[default_class_] == nullptr) return;
+    reserve_ = stacks_[default_class_];
+    stacks_[default_class_] = reserve_->next;
+    --stack_counts_[default_class_];
+    reserve_lent_ = false;
 }
 
 // --- provided for the rooms below ---

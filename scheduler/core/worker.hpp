@@ -117,7 +117,10 @@ class alignas(cache_line) worker final : public worker_shared {
     static worker* end(task_slot& task, task_slot* next) noexcept;
     void count_finished() noexcept;
     fiber_stack* acquire_stack(stack_class size);
-    bool ensure_spare_stack(task_slot& task) noexcept;
+    worker* ensure_spare_stack(task_slot& task) noexcept;
+    worker* fail_to_start(task_slot& task, const char* why) noexcept;
+    void make_reserve() noexcept;
+    void keep_reserve() noexcept;
     void release_stack(fiber_stack* stack) noexcept;
     void give_back_stacks(stack_class size, std::size_t count) noexcept;
     void release_all_stacks() noexcept;
@@ -173,6 +176,8 @@ class alignas(cache_line) worker final : public worker_shared {
     exception_globals* exceptions_ = nullptr;
     std::array<fiber_stack*, stack_class_count> stacks_{};
     std::array<std::uint32_t, stack_class_count> stack_counts_{};
+    fiber_stack* reserve_ = nullptr;  // the spare stack of a task for which none can be had, while it ends
+    bool reserve_lent_ = false;       // to one whose destructors wait
     task_cache slots_;
     task_cache promises_;
     std::uint64_t next_id_ = 0;

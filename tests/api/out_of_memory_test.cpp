@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "tests/api/fail_at_each_request.hpp"
+#include "tests/api/waits_at_its_end.hpp"
 
 using namespace fiber::test;
 
@@ -144,5 +145,69 @@ TEST_CASE("when stacks run out, starting fails with an error and those that run 
         }
         CHECK(static_cast<std::size_t>(good + refused) == tasks.size());
         CHECK(good == started);
+    });
+}
+
+namespace {
+
+// Tasks that park, as many as find a stack while none can be mapped, and at least one that does not.
+class parked_until_stacks_run_out {
+ public:
+    // What each callable holds waits for `over`. Returns when one waits there that could not be started.
+    explicit parked_until_stacks_run_out(fiber::event& over) {
+        std::atomic<bool> waiting{false};
+        const injected_failure failure(resource::mapping, 0, failure_span::all_from_there);
+        while (!waiting) {
+            for (int i = 0; i < 100; ++i) {
+                tasks_.push_back(fiber::spawn([this, held = waits_at_its_end(over, &waiting)] {
+                    ++started_;
+                    leave_.wait();
+                }));
+            }
+            for (int i = 0; i < 10; ++i) fiber::yield();
+        }
+        over.set();
+    }
+    // Lets all go. Returns the errors of those that were not started.
+    std::vector<std::exception_ptr> end() {
+        leave_.open();
+        std::vector<std::exception_ptr> errors;
+        for (auto& task : tasks_) {
+            task.wait();
+            if (task.exception() != nullptr) errors.push_back(task.exception());
+        }
+        CHECK(tasks_.size() - errors.size() == started_);
+        return errors;
+    }
+
+ private:
+    gate leave_;
+    std::atomic<std::size_t> started_{0};
+    std::vector<fiber::task<void>> tasks_;
+};
+
+}  // namespace
+
+// It was destroyed between two tasks, where a wait blocks the worker.
+TEST_CASE("what the callable holds of a task that finds no stack may wait for other fibers as it is destroyed") {
+    on_each_worker_count([] {
+        fiber::event over;
+        parked_until_stacks_run_out tasks(over);
+        const auto errors = tasks.end();
+        REQUIRE_FALSE(errors.empty());
+        CHECK_THROWS_AS(std::rethrow_exception(errors.front()), fiber::start_error);
+        CHECK(tracked::live() == 0);
+    });
+}
+
+// With one for each, the C++ runtime's store for exceptions was used up where memory was short, which ends a program.
+TEST_CASE("tasks that find no stack for the same reason share one exception") {
+    on_each_worker_count([] {
+        fiber::event over;
+        over.set();
+        parked_until_stacks_run_out tasks(over);
+        std::vector<std::exception_ptr> errors = tasks.end();
+        REQUIRE(errors.size() > 1);
+        for (const auto& each : errors) CHECK(each == errors.front());
     });
 }
