@@ -3,6 +3,8 @@
 #include <limits>
 
 #include "scheduler/base/futex.hpp"
+#include "scheduler/base/spin_lock.hpp"
+#include "scheduler/base/spin_lock.hpp"
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/queue_entry.hpp"
 
@@ -25,6 +27,7 @@ scheduler::scheduler(options wanted)
 }
 
 scheduler::~scheduler() {
+    wait_for_visitors();
     while (task_slot* task = injected_.pop()) {
         std::uint64_t now = 0;
         if (accept_entry(task->state, now) == entry_verdict::run) {
@@ -61,6 +64,7 @@ void scheduler::give_up() noexcept {
 }
 
 void scheduler::end_running(bool ran) noexcept {
+    wait_for_visitors();
     phase_.store(ran ? phase::stopped : phase::idle, std::memory_order_release);
 }
 
@@ -75,9 +79,10 @@ submit_outside_verdict scheduler::submit_outside(task_slot& task) noexcept {
         const phase now = phase_.load(std::memory_order_relaxed);
         if (now != phase::idle && now != phase::running) return submit_outside_verdict::stopped;
         submitted_outside_.fetch_add(1, std::memory_order_seq_cst);
+        visitors_.fetch_add(1, std::memory_order_relaxed);
         push_injected(task);
     }
-    notify_one();
+    notify_one_and_leave();
     return submit_outside_verdict::accepted;
 }
 
@@ -153,8 +158,18 @@ void scheduler::push_injected(task_slot& task) noexcept {
 }
 
 void scheduler::inject(task_slot& task) noexcept {
+    visitors_.fetch_add(1, std::memory_order_relaxed);
     push_injected(task);
+    notify_one_and_leave();
+}
+
+void scheduler::notify_one_and_leave() noexcept {
     notify_one();
+    visitors_.fetch_sub(1, std::memory_order_release);
+}
+
+void scheduler::wait_for_visitors() const noexcept {
+    polite_spin::until([this] { return visitors_.load(std::memory_order_acquire) == 0; });
 }
 
 // acq_rel: the news are published to whoever reads the word, and `elsewhere` is seen or sees them.

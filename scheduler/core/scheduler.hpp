@@ -107,6 +107,8 @@ class scheduler {
     enum class phase : std::uint8_t { idle, running, stopping, finished, stopped };
 
     void push_injected(task_slot& task) noexcept;
+    void notify_one_and_leave() noexcept;
+    void wait_for_visitors() const noexcept;
     void cancel_leftovers() noexcept;
     void wake(idle_member& place) noexcept { rouse(place, idle_member::notified); }
     void rouse(idle_member& place, std::uint32_t why) noexcept;
@@ -129,6 +131,9 @@ class scheduler {
     std::atomic<std::uint64_t> outside_ids_{1};
     std::uint64_t swept_at_ = 0;
     std::mutex sweep_;
+    // Those outside who hand a task in: as soon as it is in the queue it may run, and end the runtime under them.
+    // Counted before it is there; the decrement (release) is their last touch, and the end waits for it (acquire).
+    std::atomic<unsigned> visitors_{0};
     std::atomic<nanos> virtual_now_{0};
     alignas(cache_line) injection_queue<task_slot> injected_;
     alignas(cache_line) idle_set idle_;
