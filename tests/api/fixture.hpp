@@ -17,11 +17,13 @@
 #include <cstdlib>
 #include <dirent.h>
 #include <doctest/doctest.h>
+#include <fstream>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -117,6 +119,24 @@ template <class Condition>
     }
     return true;
 }
+
+// Does every thread of the process but the caller's sleep in the kernel?
+inline bool other_threads_sleep() {
+    const std::string self = std::to_string(::gettid());
+    for (const std::string& number : running_threads()) {
+        if (number == self || number[0] == '.') continue;
+        std::ifstream file("/proc/self/task/" + number + "/stat");
+        std::string line;
+        if (!std::getline(file, line)) continue;  // it has ended
+        const std::size_t name_ends = line.rfind(") ");
+        if (name_ends != std::string::npos && line[name_ends + 2] != 'S') return false;
+    }
+    return true;
+}
+
+// Returns when whatever other threads do has come to a wait: idle workers, plain threads that block. Any thread; who
+// calls it on a fiber keeps its worker from running others.
+inline void settle_threads() { CHECK(spin_until(other_threads_sleep)); }
 
 // What a process owns, and the check that it owns no more than it did.
 class resource_guard {

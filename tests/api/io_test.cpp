@@ -153,7 +153,7 @@ TEST_CASE("plain threads wait, too") {
         CHECK(near.read_some({&late, 1}, error) == 0);
         CHECK(error == io::errc::closed);
     });
-    std::this_thread::sleep_for(1ms);
+    settle_threads();
     near.close();
     reader.join();
 }

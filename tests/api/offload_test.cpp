@@ -198,11 +198,19 @@ TEST_CASE("row 28: run waits for the pool at the end") {
     for_each_worker_count([](unsigned workers) {
         runtime_fixture fixture(workers);
         std::atomic<int> finished{0};
+        const auto run_is_ending = [&] {
+            try {
+                fixture.runtime().post([] {});
+                return false;
+            } catch (const fiber::runtime_stopped&) {
+                return true;
+            }
+        };
+        std::atomic<bool> started{false};
         fixture.run([&] {
-            std::atomic<bool> started{false};
             [[maybe_unused]] auto dropped = fiber::run_in_executor([&] {
                 started = true;
-                std::this_thread::sleep_for(10ms);
+                CHECK(spin_until(run_is_ending));
                 ++finished;
             });
             REQUIRE(yield_until([&] { return started.load(); }));
@@ -250,23 +258,23 @@ TEST_CASE("row 28: submitting after shutdown is an error; what was queued before
 
 TEST_CASE("row 28: the destructor of a pool waits for running calls and cancels those that wait") {
     const resource_guard guard;
+    std::atomic<int> running{0};
     std::atomic<int> done{0};
-    int cancelled = 0;
-    std::vector<fiber::future<void>> calls;
+    std::vector<fiber::future<void>> calls(20);
     {
         fiber::thread_pool pool(3);
-        for (int i = 0; i < 20; ++i) {
-            calls.push_back(fiber::run_in_executor(pool, [&, held = tracked(i)] {
-                std::this_thread::sleep_for(100us);
+        for (auto& call : calls) {
+            call = fiber::run_in_executor(pool, [&, held = tracked(1)] {
+                ++running;
+                CHECK(spin_until([&] { return running == 3 && calls.back().cancelled(); }));
                 ++done;
-            }));
+            });
         }
+        CHECK(spin_until([&] { return running == 3; }));
     }
-    for (auto& call : calls) {
-        CHECK(call.done());
-        cancelled += call.cancelled();
-    }
-    CHECK(done + cancelled == 20);
+    for (const auto& call : calls) CHECK(call.done());
+    CHECK(done == 3);
+    CHECK(std::count_if(calls.begin(), calls.end(), [](const auto& call) { return call.cancelled(); }) == 17);
 }
 
 namespace {

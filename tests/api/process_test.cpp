@@ -160,16 +160,19 @@ TEST_CASE("the end of the object kills the child, also one that ignores SIGTERM,
 TEST_CASE("at the end of run no child is left, whoever still waited") {
     for_each_worker_count([](unsigned workers) {
         runtime_fixture fixture(workers);
-        fixture.run([] {
+        std::atomic<int> waiting{0};
+        fixture.run([&] {
             for (int i = 0; i < 5; ++i) {
-                fiber::spawn([] {
+                fiber::spawn([&] {
                     process child({.in = stdio::pipe, .out = stdio::pipe}, {"cat"});
                     (void)child.communicate(std::string(100'000, 'x'));
                     process other({"sleep", "3600"});
+                    ++waiting;
                     other.wait();
                 }).detach();
             }
-            fiber::sleep_for(5ms);
+            CHECK(yield_until([&] { return waiting == 5; }));
+            settle();
         });
         CHECK(no_children_left());
     });

@@ -183,7 +183,7 @@ TEST_CASE("row 29: an idle runtime is woken from outside, again and again") {
     for_each_worker_count([](unsigned workers) {
         hosted_runtime host(workers);
         for (int i = 0; i < 10; ++i) {
-            std::this_thread::sleep_for(1ms);  // long enough for every worker to fall asleep
+            settle_threads();  // every worker sleeps
             CHECK(host->spawn([i] { return i; }).get() == i);
         }
     });
@@ -221,7 +221,8 @@ TEST_CASE("row 29: threads that wait as run ends are woken: what they wait for i
             future.emplace(dropped.get_future());
             waits_for_task = std::thread([&] { CHECK_THROWS_AS(task->get(), fiber::cancelled); });
             waits_for_future = std::thread([&] { CHECK_THROWS_AS(future->get(), std::future_error); });
-            fiber::sleep_for(2ms);
+            settle();
+            settle_threads();
         });
         waits_for_task.join();
         waits_for_future.join();

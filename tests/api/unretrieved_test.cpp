@@ -211,13 +211,18 @@ TEST_CASE("row 25: by default a line on stderr names the type, what(), and the t
 
 TEST_CASE("row 25: a handler that throws harms nobody") {
     for_each_worker_count([](unsigned workers) {
+        std::atomic<int> called{0};
         fiber::runtime_options options{.workers = workers};
-        options.on_unretrieved_exception = [](const std::exception_ptr& error) { std::rethrow_exception(error); };
+        options.on_unretrieved_exception = [&](const std::exception_ptr& error) {
+            ++called;
+            std::rethrow_exception(error);
+        };
         runtime_fixture fixture(options);
         fixture.run([] {
             auto task = fiber::spawn(fail);
             task.wait();
         });
+        CHECK(called == 1);
     });
 }
 
