@@ -68,8 +68,14 @@ thread_pool::thread_pool(std::size_t threads) {
         std::make_shared<engine::offload_pool>(engine::offload_pool::options{.max_threads = threads, .name = "pool"});
 }
 
-thread_pool::~thread_pool() { (void)pool_->shutdown(engine::never, engine::leftover::drop); }
+// In a call of its own it cannot wait for that call: the threads go on alone, and end with their calls.
+thread_pool::~thread_pool() { (void)pool_->shutdown(pool_->runs_caller() ? 0 : engine::never, engine::leftover::drop); }
 
-void thread_pool::shutdown() { (void)pool_->shutdown(engine::never, engine::leftover::run); }
+void thread_pool::shutdown() {
+    if (pool_->runs_caller()) {
+        throw usage_error("fiber: thread_pool::shutdown() was called by a call of that pool: it would wait for itself");
+    }
+    (void)pool_->shutdown(engine::never, engine::leftover::run);
+}
 
 }  // namespace fiber

@@ -181,13 +181,13 @@ class thread_pool {
  public:
     // At most `threads` threads; 0: min(32, CPUs + 4). Throws invalid_option, std::bad_alloc.
     explicit thread_pool(std::size_t threads = 0);
-    // Waits for running calls; those that have not begun are cancelled.
+    // Waits for running calls, unless it is one of them that ends the pool; those that have not begun are cancelled.
     ~thread_pool();
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
     // Accepts no more calls, lets all that were accepted run, and waits for them: concurrent.futures' shutdown().
-    // Not on a fiber: it blocks the thread. May be called again.
+    // Not on a fiber: it blocks the thread. May be called again. Throws usage_error in a call of this pool.
     void shutdown();
 
     // For the library's own algorithms.

@@ -127,7 +127,14 @@ struct offload_pool::shared_state {
 
 // ---- the threads ----------------------------------------------------------------------------------------------------
 
+namespace {
+thread_local const void* served_pool = nullptr;  // of a pool's thread: the inner state of its pool
+}
+
+bool offload_pool::runs_caller() const noexcept { return served_pool == state_; }
+
 void* offload_pool::shared_state::thread_main(void* state) {
+    served_pool = state;
     auto* self = static_cast<shared_state*>(state);
     self->serve();
     self->release();

@@ -102,6 +102,9 @@ class offload_pool {
     // called by a job of this pool.
     bool shutdown(nanos deadline, leftover waiting) noexcept;
 
+    // Is the caller a job of this pool?
+    bool runs_caller() const noexcept;
+
     statistics_snapshot statistics() const noexcept;
 
  private:

@@ -87,3 +87,20 @@ TEST_CASE("calls that are cancelled and given up just as they begin") {
         CHECK(ran <= scaled(500));
     });
 }
+
+TEST_CASE("a call that shuts its own pool down is told so; one that destroys it does not wait for itself") {
+    on_each_worker_count([] {
+        fiber::thread_pool pool(2);
+        auto shuts = fiber::run_in_executor(pool, [&] { pool.shutdown(); });
+        CHECK_THROWS_AS(shuts.get(), fiber::usage_error);
+        CHECK(fiber::run_in_executor(pool, [] { return 1; }).get() == 1);
+
+        auto owned = std::make_unique<fiber::thread_pool>(1);
+        fiber::thread_pool& lent = *owned;
+        auto destroys = fiber::run_in_executor(lent, [last = std::move(owned)]() mutable {
+            last.reset();
+            return 2;
+        });
+        CHECK(destroys.get() == 2);
+    });
+}

@@ -155,11 +155,10 @@ class parked_until_stacks_run_out {
  public:
     // What each callable holds waits for `over`. Returns when one waits there that could not be started.
     explicit parked_until_stacks_run_out(fiber::event& over) {
-        std::atomic<bool> waiting{false};
         const injected_failure failure(resource::mapping, 0, failure_span::all_from_there);
-        while (!waiting) {
+        while (!waiting_) {
             for (int i = 0; i < 100; ++i) {
-                tasks_.push_back(fiber::spawn([this, held = waits_at_its_end(over, &waiting)] {
+                tasks_.push_back(fiber::spawn([this, held = waits_at_its_end(over, &waiting_)] {
                     ++started_;
                     leave_.wait();
                 }));
@@ -182,6 +181,7 @@ class parked_until_stacks_run_out {
 
  private:
     gate leave_;
+    std::atomic<bool> waiting_{false};
     std::atomic<std::size_t> started_{0};
     std::vector<fiber::task<void>> tasks_;
 };
