@@ -82,7 +82,10 @@ worker::worker(scheduler& home, unsigned index)
 
 worker::~worker() { release_all_stacks(); }
 
-void worker::prepare() { release_stack(acquire_stack(default_class_)); }
+void worker::prepare() {
+    release_stack(acquire_stack(default_class_));
+    reserve_ = fiber_stack::acquire(scheduler_.stacks(), default_class_, &worker::loop);
+}
 
 void worker::run() noexcept {
     const alternate_signal_stack signal_stack;
@@ -394,26 +397,22 @@ inline worker* worker::ensure_spare_stack(task_slot& task) noexcept {
 void worker::make_reserve() noexcept {
     try {
         reserve_ = fiber_stack::acquire(scheduler_.stacks(), default_class_, &worker::loop);
-        reserve_lent_ = false;
     } catch (const std::bad_alloc&) {
         // The next task that needs a fresh stack asks again.
     }
 }
 
 // What its callable holds may wait as it is destroyed: so it ends as a task, with the reserve as its spare stack. While
-// that is lent, others that fail wait for their turn again, as if they had not been taken. Returns the worker that goes
-// on.
+// that is lent, others that fail wait for another turn, as if they had not been taken: in the own queue of a lone worker,
+// where what waits for them can claim them, else where all workers look. Returns the worker that goes on.
 __attribute__((noinline)) worker* worker::fail_to_start(task_slot& task, const char* why) noexcept {
-    if (stacks_[default_class_] == nullptr && reserve_ == nullptr && reserve_lent_) {
+    if (stacks_[default_class_] == nullptr && reserve_ == nullptr) {
         task.state.fetch_xor(task_slot::started | task_slot::queued, std::memory_order_acq_rel);
-        push(task);
+        alone_ ? push(task) : scheduler_.inject(task);
         return this;
     }
-    if (stacks_[default_class_] == nullptr && reserve_ != nullptr) {
-        release_stack(std::exchange(reserve_, nullptr));
-        reserve_lent_ = true;
-    }
-    if (stacks_[default_class_] != nullptr) task_ = &task;  // else there has never been a second stack
+    if (stacks_[default_class_] == nullptr) release_stack(std::exchange(reserve_, nullptr));
+    task_ = &task;
     task.operations->fail(task, why);
     worker* self = end(task, nullptr);
     self->keep_reserve();
@@ -425,7 +424,6 @@ void worker::keep_reserve() noexcept {
     reserve_ = stacks_[default_class_];
     stacks_[default_class_] = reserve_->next;
     --stack_counts_[default_class_];
-    reserve_lent_ = false;
 }
 
 // --- provided for the rooms below ---

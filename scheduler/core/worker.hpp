@@ -46,7 +46,7 @@ class alignas(cache_line) worker final : public worker_shared {
     // The calling thread's worker; nullptr on a plain thread. Never held across anything that may park.
     static worker* current() noexcept;
 
-    // Gets the first stack. Throws stack_exhausted. Any thread, before run().
+    // Gets the first stack and the reserve. Throws stack_exhausted. Any thread, before run().
     void prepare();
     // Runs tasks on the calling thread until the scheduler has finished.
     void run() noexcept;
@@ -176,8 +176,7 @@ class alignas(cache_line) worker final : public worker_shared {
     exception_globals* exceptions_ = nullptr;
     std::array<fiber_stack*, stack_class_count> stacks_{};
     std::array<std::uint32_t, stack_class_count> stack_counts_{};
-    fiber_stack* reserve_ = nullptr;  // the spare stack of a task for which none can be had, while it ends
-    bool reserve_lent_ = false;       // to one whose destructors wait
+    fiber_stack* reserve_ = nullptr;  // the spare stack of a task for which none can be had; nullptr: lent to one
     task_cache slots_;
     task_cache promises_;
     std::uint64_t next_id_ = 0;
