@@ -14,7 +14,9 @@
 //   (after_switch).
 //   * While a task runs, the pool holds at least one stack of the default class: parking never allocates and never
 //   fails.
-//   * Queue order is FIFO. Except a lone worker's fibers whose timers have expired: these go first.
+//   * Queue order is FIFO. Except fibers whose timers have expired: these go first, and stand in a queue of their own.
+//   * Whatever is runnable stands in a queue that thieves look at: nothing waits for a worker that is stuck in a
+//   computation while another is idle.
 #pragma once
 
 #include <array>
@@ -134,9 +136,11 @@ class alignas(cache_line) worker final : public worker_shared {
     void prefetch_next() noexcept;
     static void prefetch_stack(const task_slot& task) noexcept;
     task_slot* accept(task_slot* entry) noexcept;
-    task_slot* take_next() noexcept;
+    task_slot* take_expired() noexcept;
     void push(task_slot& task) noexcept;
-    void push_late(task_slot& task) noexcept;
+    void push_expired(task_slot& task) noexcept;
+    template <class Expire>
+    void expire(Expire due) noexcept;
     void beat() noexcept;
     void even_out() noexcept;
     bool poll() noexcept;
@@ -148,6 +152,7 @@ class alignas(cache_line) worker final : public worker_shared {
     task_slot* find_work() noexcept;
     task_slot* search(int rounds) noexcept;
     task_slot* steal_from(worker_shared& victim) noexcept;
+    static task_slot* steal_half(task_queue& from, task_queue& into, bool stuck) noexcept;
     bool wait_for_work(bool searching) noexcept;
     void stop_searching() noexcept;
     void nap() noexcept;
@@ -169,9 +174,8 @@ class alignas(cache_line) worker final : public worker_shared {
     fiber_stack* departed_stack_ = nullptr;
     task_slot* task_ = nullptr;
     fiber_stack* stack_ = nullptr;
-    task_slot* next_ = nullptr;  // of a lone worker: what goes ahead of the deque, a chain
-    task_slot* last_next_ = nullptr;
     bool expiring_ = false;        // timers are being expired: what they wake goes first
+    bool some_expired_ = false;    // expired_ is worth a look; false only when it is empty
     task_slot* handed_ = nullptr;  // a runnable that was taken for the loop to run first
     exception_globals* exceptions_ = nullptr;
     std::array<fiber_stack*, stack_class_count> stacks_{};
@@ -195,19 +199,11 @@ inline void worker::prefetch_stack(const task_slot& task) noexcept {
     for (int line = 0; line < 6; ++line) __builtin_prefetch(header - line * static_cast<int>(cache_line));
 }
 
-inline task_slot* worker::take_next() noexcept {
-    task_slot* next = next_;
-    if (next == nullptr) return nullptr;
-    next_ = next->queue_next;
-    if (next_ != nullptr && next_->queue_next != nullptr) prefetch_stack(*next_->queue_next);
-    return next;
-}
-
 inline task_slot* worker::take() noexcept {
     if (!alone_) turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // for thieves
     if (beat_in_-- == 0) [[unlikely]]
         beat();
-    task_slot* entry = take_next();
+    task_slot* entry = some_expired_ ? take_expired() : nullptr;
     while (entry != nullptr || (entry = deque_.take()) != nullptr) {
         if (task_slot* task = accept(entry)) {
             prefetch_next();
@@ -221,7 +217,7 @@ inline task_slot* worker::take() noexcept {
 // A lone worker's turn: the task that yields goes to the end of the queue, the oldest runnable comes out; the task
 // itself if there is no other. Whatever is not the usual case is out of line (bench yield).
 inline task_slot* worker::take_in_exchange(task_slot& yielding) noexcept {
-    if (next_ != nullptr || beat_in_ == 0) [[unlikely]]
+    if (some_expired_ || beat_in_ == 0) [[unlikely]]
         return take_in_turn(yielding);
     task_slot* entry = deque_.exchange_top(&yielding);
     if (entry == nullptr) [[unlikely]]

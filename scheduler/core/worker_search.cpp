@@ -38,15 +38,36 @@ void worker::push_fresh(task_slot& task) noexcept {
     push(task);
 }
 
-void worker::push_woken(task_slot& task) noexcept { expiring_ ? push_late(task) : push(task); }
+void worker::push_woken(task_slot& task) noexcept { expiring_ ? push_expired(task) : push(task); }
 
-// A lone worker's fiber whose timer has expired is late already: behind ten thousand fresh tasks it would be later by
-// the time that these take (bench sleep_10k). In order among themselves; there are no more of them than timers that
-// were due.
-void worker::push_late(task_slot& task) noexcept {
-    task.queue_next = nullptr;
-    (next_ == nullptr ? next_ : last_next_->queue_next) = &task;
-    last_next_ = &task;
+// A fiber whose timer has expired is late already: behind ten thousand fresh tasks it would be later by the time that
+// these take (bench sleep_10k). In order among themselves; there are no more of them than timers that were due.
+void worker::push_expired(task_slot& task) noexcept {
+    try {
+        expired_.push(&task);
+        some_expired_ = true;
+    } catch (const std::bad_alloc&) {
+        scheduler_.inject(task);
+    }
+}
+
+__attribute__((noinline)) task_slot* worker::take_expired() noexcept {
+    task_slot* first = expired_.take();
+    some_expired_ = expired_.peek_top() != nullptr;
+    if (const task_slot* later = expired_.peek(1)) prefetch_stack(*later);
+    return first;
+}
+
+// Lets due() expire timers, and what they wake go first. One notification is enough: who finds work and sees that there
+// is more notifies another.
+template <class Expire>
+inline void worker::expire(Expire due) noexcept {
+    expiring_ = true;
+    due();
+    expiring_ = false;
+    if (alone_ || !some_expired_) return;
+    expired_.share();
+    scheduler_.notify_one();
 }
 
 // A joiner takes a task that nobody has started: physically, or else by its state, which leaves the entry behind.
@@ -59,9 +80,9 @@ worker::claim worker::take_out_of_queue(task_slot& task) noexcept {
     return claim_without_entry(task.state) ? claim::entry_left : claim::none;
 }
 
-// Of a lone worker: timers, outside work and what goes ahead of the queue are older than the task that yields.
+// Of a lone worker: timers, outside work and what goes first are older than the task that yields.
 __attribute__((noinline)) task_slot* worker::take_in_turn(task_slot& yielding) noexcept {
-    if (next_ == nullptr && deque_.size() == 0 && !poll_all()) return &yielding;
+    if (!some_expired_ && deque_.size() == 0 && !poll_all()) return &yielding;
     if (beat_in_ == 0) beat();
     push(yielding);
     return take();
@@ -122,13 +143,9 @@ bool worker::poll() noexcept {
     if (!scheduler_.injected().empty()) take_in_injected();
     if (timers_.next() != never) {
         const nanos now = scheduler_.now();
-        if (timers_.next() <= now) {
-            expiring_ = alone_;
-            timers_.expire(now);
-            expiring_ = false;
-        }
+        if (timers_.next() <= now) expire([&] { timers_.expire(now); });
     }
-    return next_ != nullptr || deque_.size() != 0;
+    return some_expired_ || deque_.size() != 0;
 }
 
 void worker::take_in_injected() noexcept {
@@ -207,7 +224,7 @@ task_slot* worker::search(int rounds) noexcept {
             if (&victim == this) continue;
             if (task_slot* task = steal_from(victim)) return task;
         }
-        scheduler_.expire_due_timers();
+        expire([&] { scheduler_.expire_due_timers(); });
         if (poll_all()) {
             if (task_slot* task = take()) return task;
         }
@@ -222,28 +239,31 @@ task_slot* worker::search(int rounds) noexcept {
 // workers).
 task_slot* worker::steal_from(worker_shared& victim) noexcept {
     sighting& last = sightings_[victim.index_];
+    const std::size_t expired = victim.expired_.size();
     const sighting now{victim.submitted_.load(std::memory_order_relaxed), victim.turn_.load(std::memory_order_relaxed),
-                       victim.deque_.size()};
+                       victim.deque_.size() + expired};
     const std::uint32_t turns = now.turn - last.turn;
-    const bool aged = turns == 0 && now.submitted == last.submitted;
+    const std::size_t soon = rounds_left_to_owner * turns;
+    const bool stuck = turns == 0 && now.submitted == last.submitted;
     const bool same_entry = now.size == 1 && last.size == 1;
     last = now;
-    if (!aged) crumbs_ = true;
-    if (now.size > 1 + rounds_left_to_owner * turns || (same_entry && aged)) {
-        auto taken = victim.deque_.steal_half(deque_);
-        if (taken.verdict == steal_verdict::empty) {
-            victim.deque_.ask();
-            if (aged) {  // it will not push for a while
-                victim.deque_.expose();
-                taken = victim.deque_.steal_half(deque_);
-            }
-        }
-        if (taken.verdict == steal_verdict::taken) {
-            if (task_slot* task = accept(taken.item)) return task;
-            return take();
-        }
-    }
-    return nullptr;
+    if (!stuck) crumbs_ = true;
+    if (now.size <= 1 + soon && !(same_entry && stuck)) return nullptr;
+    task_slot* entry = nullptr;
+    if (expired > soon && (entry = steal_half(victim.expired_, expired_, stuck)) != nullptr) some_expired_ = true;
+    if (entry == nullptr) entry = steal_half(victim.deque_, deque_, stuck);
+    return entry != nullptr ? accept_or_take(entry) : nullptr;
+}
+
+// The first of what it takes; the others lie in `into`. Of a victim that is stuck, also what its owner has kept for
+// itself: it will not push for a while.
+task_slot* worker::steal_half(task_queue& from, task_queue& into, bool stuck) noexcept {
+    const auto taken = from.steal_half(into);
+    if (taken.verdict != steal_verdict::empty) return taken.item;
+    from.ask();
+    if (!stuck) return nullptr;
+    from.expose();
+    return from.steal_half(into).item;
 }
 
 // Waits until notified, or until a timer is due or a descriptor is ready. Returns whether a notifier has counted this

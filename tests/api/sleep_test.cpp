@@ -192,6 +192,65 @@ TEST_CASE("sleepers wake in the order of their deadlines") {
     });
 }
 
+TEST_CASE("whose sleep is over goes ahead of tasks that were spawned before") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(workers);
+        fixture.run([workers] {
+            // Every other worker is held: this one has everything to do, and nobody helps it.
+            std::atomic<unsigned> held{0};
+            std::atomic<bool> let_go{false};
+            std::vector<fiber::task<bool>> holders;
+            for (unsigned i = 1; i < workers; ++i) {
+                holders.push_back(fiber::spawn([&] {
+                    ++held;
+                    return spin_until([&] { return let_go.load(); });
+                }));
+            }
+            REQUIRE(spin_until([&] { return held == workers - 1; }));
+
+            bool asleep = false;
+            int started = 0;
+            int started_before = -1;
+            auto sleeper = fiber::spawn([&] {
+                asleep = true;
+                fiber::sleep_for(1ms);
+                started_before = started;
+            });
+            REQUIRE(yield_until([&] { return asleep; }));
+            std::vector<fiber::task<void>> fresh;
+            for (int i = 0; i < 1000; ++i) fresh.push_back(fiber::spawn([&] { ++started; }));
+            const auto due = steady::now() + 1ms;
+            REQUIRE(spin_until([&] { return steady::now() > due; }));
+            sleeper.get();
+            CHECK(started_before <= 100);  // workers look at their timers every few dozen turns
+            fiber::gather(fresh);
+            let_go = true;
+            for (auto& holder : holders) CHECK(holder.get());
+        });
+    });
+}
+
+TEST_CASE("those whose sleep ends at one time go on at one time, on as many workers") {
+    for_each_worker_count([](unsigned workers) {
+        runtime_fixture fixture(workers);
+        fixture.run([workers] {
+            for (int round = 0; round < scaled(50); ++round) {
+                std::atomic<unsigned> awake{0};
+                std::vector<fiber::task<bool>> sleepers;
+                const auto when = fiber::now() + 500us;
+                for (unsigned i = 0; i < workers; ++i) {
+                    sleepers.push_back(fiber::spawn([&] {
+                        fiber::sleep_until(when);
+                        ++awake;
+                        return spin_until([&] { return awake == workers; });
+                    }));
+                }
+                for (auto& sleeper : sleepers) CHECK(sleeper.get());
+            }
+        });
+    });
+}
+
 TEST_CASE("sleepers do not hold each other up") {
     in_virtual_time([] {
         const auto start = virtual_now();

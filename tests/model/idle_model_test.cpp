@@ -81,6 +81,7 @@ struct shape {
     int outside_threads = 0;
     int kicks = 0;
     std::size_t own_queues = 1;  // workers 0 ... have one that is ever filled; the others' stay empty and are left out
+    bool batch = false;          // all items are pushed, and then announced once: fibers whose timers have expired
 };
 
 template <class Queue = queue, duty OfFinder = duty::taken_over, heeds Heeds = heeds::notified_only,
@@ -118,6 +119,7 @@ class runtime {
     void spawn() {
         for (int i = 0; i < of_.items; ++i) {
             queues_[0].push();
+            if (of_.batch && i + 1 < of_.items) continue;
             at(place::pushed, false, i);
             notify();
             at(place::pushed, true, i);
@@ -310,6 +312,13 @@ TEST_CASE("what a worker spawns before it computes for long finds another worker
 TEST_CASE("what a worker spawns before it goes idle itself is run, in parallel if need be") {
     pass(spawned({.workers = 2, .items = 2}, afterwards::work));
     pass(spawned({.workers = 2, .items = 2, .together = 2}, afterwards::work));
+}
+
+TEST_CASE("a batch that is announced once finds as many workers as it needs") {
+    pass(spawned({.workers = 3, .items = 2, .together = 2, .batch = true}, afterwards::compute));
+    pass(spawned({.workers = 2, .items = 2, .together = 2, .batch = true}, afterwards::work));
+    using forgetful = runtime<queue, duty::forgotten>;
+    fail(spawned<forgetful>({.workers = 3, .items = 2, .together = 2, .batch = true}, afterwards::compute), "deadlock");
 }
 
 TEST_CASE("the same with the real deque, whose entries change hands by halves") {
