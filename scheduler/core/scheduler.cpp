@@ -207,13 +207,14 @@ void scheduler::expire_due_timers() noexcept {
 void scheduler::timer_armed(nanos deadline) noexcept {
     if (deadline >= keeper_deadline_.load(std::memory_order_seq_cst)) return;
     if (worker_shared* keeper = keeper_.load(std::memory_order_acquire)) {
-        rouse(keeper->idle_place(), idle_member::kicked);
+        return rouse(keeper->idle_place(), idle_member::kicked);
     }
+    notify_one();  // those who wait have no keeper among them
 }
 
 void scheduler::io_armed() noexcept {
     worker_shared* keeper = keeper_.load(std::memory_order_seq_cst);  // P2 of the io_driver
-    if (keeper == nullptr) return;
+    if (keeper == nullptr) return notify_one();
     idle_member& place = keeper->idle_place();
     if (!(place.word.load(std::memory_order_relaxed) & idle_member::elsewhere)) rouse(place, idle_member::kicked);
 }
@@ -268,15 +269,23 @@ nanos scheduler::trim_stacks() noexcept {
     return stack_period_ends_ = time + stack_period;
 }
 
-// A worker that waits without a deadline takes the role over from one that has left it.
 void scheduler::pass_on_keeping(keeping how) noexcept {
     if (how == keeping::not_kept) return;
-    if (keeper_.load(std::memory_order_seq_cst) == nullptr && idle_.waiting() != 0 &&
-        (earliest_timer() != never || io_.active())) {
-        // Whoever searches: that may be the caller itself, which a notifier has counted.
-        if (idle_member* place = idle_.notify_always()) wake(*place);
-    }
+    appoint_keeper();
     if (how == keeping::kept_with_events) io_.deliver_collected();
+}
+
+// Sees to it that of those who wait one watches timers and descriptors: now, or as soon as there are any. Called by
+// whoever was the keeper, or was on its way to be: the last who searches, when it finds work.
+void scheduler::appoint_keeper() noexcept {
+    if (keeper_.load(std::memory_order_seq_cst) != nullptr || idle_.waiting() == 0) return;
+    if (options_.virtual_time && !io_.active()) return;  // whoever is the last to wait moves the time
+    // Say so first, look second: a timer armed meanwhile finds that nobody watches, or is seen. A keeper who has come
+    // since is kicked in vain at the worst; one who goes comes here himself.
+    keeper_deadline_.store(never, std::memory_order_seq_cst);
+    if (earliest_timer() == never && !io_.active()) return;
+    // Whoever searches: that may be the caller itself, which a notifier has counted.
+    if (idle_member* place = idle_.notify_always()) wake(*place);
 }
 
 // All workers wait: time jumps to the next timer. Returns whether it did.

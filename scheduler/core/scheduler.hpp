@@ -87,6 +87,7 @@ class scheduler {
     // Of a keeper: sees to it that somebody else who waits watches timers and descriptors, for the caller may now
     // compute for long, and brings the events that it has collected to those who wait for them.
     void pass_on_keeping(keeping how) noexcept;
+    void appoint_keeper() noexcept;
 
     // Unfinished tasks. Exact when nothing runs.
     std::size_t live_tasks() const noexcept;
@@ -139,7 +140,9 @@ class scheduler {
     alignas(cache_line) idle_set idle_;
     io_driver io_;
     // The one waiting worker that watches all timers and descriptors, and until when it sleeps. `never` while it
-    // computes that.
+    // computes that, and when somebody may be waiting without a keeper.
+    // Invariant: while workers wait, one of them is the keeper; or one who searches will be, or will appoint one; or
+    // whoever leaves the role is about to; or there is nothing to watch, and who arms a timer finds `never`.
     alignas(cache_line) std::atomic<worker_shared*> keeper_{nullptr};
     std::atomic<nanos> keeper_deadline_;
     nanos stack_period_ends_ = 0;  // the keeper's

@@ -200,8 +200,8 @@ task_slot* worker::find_work() noexcept {
 }
 
 void worker::stop_searching() noexcept {
-    if (scheduler_.idle().found() == found_verdict::notify_another && scheduler_.work_visible())
-        scheduler_.notify_one();
+    if (scheduler_.idle().found() != found_verdict::notify_another) return;
+    scheduler_.work_visible() ? scheduler_.notify_one() : scheduler_.appoint_keeper();
 }
 
 // Others are at work, and leave nothing worth taking. Still counted as searching, so that none of them spends a wake-up

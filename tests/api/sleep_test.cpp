@@ -230,6 +230,8 @@ TEST_CASE("whose sleep is over goes ahead of tasks that were spawned before") {
     });
 }
 
+// Each holds its worker until all go on: whoever expires their timers must share them out, and while he is held, too,
+// somebody must watch the timers that are left.
 TEST_CASE("those whose sleep ends at one time go on at one time, on as many workers") {
     for_each_worker_count([](unsigned workers) {
         runtime_fixture fixture(workers);
