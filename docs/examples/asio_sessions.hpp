@@ -7,11 +7,25 @@
 
 #include <atomic>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/system/system_error.hpp>
 #include <chrono>
 #include <list>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace example {
+
+// Throws what names the address and the cause.
+inline boost::asio::ip::tcp::acceptor listen_on(boost::asio::io_context& context, const std::string& address,
+                                                std::uint16_t port) {
+    using boost::asio::ip::tcp;
+    try {
+        return tcp::acceptor(context, tcp::endpoint(boost::asio::ip::make_address(address), port));
+    } catch (const boost::system::system_error& error) {
+        throw std::runtime_error("listen on " + address + ":" + std::to_string(port) + ": " + error.code().message());
+    }
+}
 
 // What a session and its server tell each other. Between requests a session is idle: a stop of the server ends it
 // there.

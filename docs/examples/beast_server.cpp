@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
         return fiber::run([&] {
             fiber::signals stop{SIGINT, SIGTERM};
             fiber::asio_context context;
-            tcp::acceptor acceptor(context, {asio::ip::make_address(address), port});
+            tcp::acceptor acceptor = example::listen_on(context, address, port);
             example::announce("listening on " + address + ":" + std::to_string(acceptor.local_endpoint().port()));
             auto accepting = fiber::spawn([&] {
                 example::accept_all(acceptor, patience, [patience](tcp::socket socket, example::idleness& idle) {

@@ -33,21 +33,24 @@ struct settings {
     std::chrono::seconds patience;
 };
 
-// An operation of `f` within the limit: f(token). Names what failed.
+// An operation of `f` within the limit: f(token). Names what failed, and with whom.
 template <class F>
-auto attempt(const char* what, tcp::socket& socket, std::chrono::seconds limit, F f) {
+auto attempt(const char* what, tcp::socket& socket, const settings& set, F f) {
+    const auto named = [&](const std::string& why) {
+        return std::runtime_error(std::string(what) + " " + set.host + ":" + set.port + ": " + why);
+    };
     try {
-        return fiber::with_timeout(limit, [&] { return f(fiber::use_fiber.on_cancel(socket)); });
+        return fiber::with_timeout(set.patience, [&] { return f(fiber::use_fiber.on_cancel(socket)); });
     } catch (const boost::system::system_error& error) {
-        throw std::runtime_error(std::string(what) + ": " + error.code().message());
+        throw named(error.code().message());
     } catch (const fiber::timeout_error&) {
-        throw std::runtime_error(std::string(what) + ": timed out");
+        throw named("timed out");
     }
 }
 
 void connect(tls_stream& stream, const settings& set) {
     tcp::socket& socket = stream.next_layer();
-    attempt("connect", socket, set.patience, [&](auto token) {
+    attempt("connect to", socket, set, [&](auto token) {
         tcp::resolver resolver(stream.get_executor());
         const auto found = resolver.async_resolve(set.host, set.port, fiber::use_fiber.on_cancel(resolver));
         asio::async_connect(socket, found, token);
@@ -56,8 +59,7 @@ void connect(tls_stream& stream, const settings& set) {
     if (SSL_set_tlsext_host_name(stream.native_handle(), set.name.c_str()) != 1) throw std::bad_alloc();
     stream.set_verify_mode(asio::ssl::verify_peer);
     stream.set_verify_callback(asio::ssl::host_name_verification(set.name));
-    attempt("TLS handshake", socket, set.patience,
-            [&](auto token) { stream.async_handshake(tls_stream::client, token); });
+    attempt("TLS handshake with", socket, set, [&](auto token) { stream.async_handshake(tls_stream::client, token); });
 }
 
 // Standard input blocks: a thread of the offload pool waits for it.
@@ -72,9 +74,9 @@ std::optional<std::string> next_input() {
 void talk(tls_stream& stream, const settings& set) {
     std::string received;
     while (const auto line = next_input()) {
-        attempt("send", stream.next_layer(), set.patience,
+        attempt("send to", stream.next_layer(), set,
                 [&](auto token) { asio::async_write(stream, asio::buffer(*line), token); });
-        const std::size_t size = attempt("receive", stream.next_layer(), set.patience, [&](auto token) {
+        const std::size_t size = attempt("receive from", stream.next_layer(), set, [&](auto token) {
             return asio::async_read_until(stream, asio::dynamic_buffer(received, longest_line), '\n', token);
         });
         std::fwrite(received.data(), 1, size, stdout);
@@ -101,7 +103,9 @@ int main(int argc, char** argv) {
         if (authority.empty()) {
             tls.set_default_verify_paths();
         } else {
-            tls.load_verify_file(authority);
+            error_code error;
+            tls.load_verify_file(authority, error);
+            if (error) throw std::runtime_error("no certificate in PEM form can be read from " + authority);
         }
         return fiber::run([&] {
             fiber::asio_context context;

@@ -91,8 +91,11 @@ asio::ssl::context server_context(const std::string& certificate, const std::str
     asio::ssl::context made(asio::ssl::context::tls_server);
     made.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
                      asio::ssl::context::no_tlsv1_1);
-    made.use_certificate_chain_file(certificate);
-    made.use_private_key_file(key, asio::ssl::context::pem);
+    error_code error;  // its text says nothing: OpenSSL keeps why to itself
+    made.use_certificate_chain_file(certificate, error);
+    if (error) throw std::runtime_error("no certificate in PEM form can be read from " + certificate);
+    made.use_private_key_file(key, asio::ssl::context::pem, error);
+    if (error) throw std::runtime_error("no key that belongs to the certificate can be read from " + key);
     return made;
 }
 
@@ -111,7 +114,7 @@ int main(int argc, char** argv) {
         return fiber::run([&] {
             fiber::signals stop{SIGINT, SIGTERM};
             fiber::asio_context context;
-            tcp::acceptor acceptor(context, {asio::ip::make_address(address), port});
+            tcp::acceptor acceptor = example::listen_on(context, address, port);
             example::announce("listening on " + address + ":" + std::to_string(acceptor.local_endpoint().port()));
             auto accepting = fiber::spawn([&] {
                 example::accept_all(acceptor, patience, [&tls, patience](tcp::socket socket, example::idleness& idle) {

@@ -163,11 +163,14 @@ def tls_refusals(build):
     program(build, "tls_client", TLS)
     with certificates() as path, tls(build, path, "--patience", "3") as server:
         status, _, error = client(build, path, server.port, "x\n", "--name", "elsewhere")
-        expect((status, "TLS handshake: certificate verify failed" in error), (1, True), f"another name: {error}")
+        told = f"TLS handshake with localhost:{server.port}: certificate verify failed" in error
+        expect((status, told), (1, True), f"another name: {error}")
         status, _, error = call([program(build, "tls_client", TLS), "localhost", str(server.port)], "x\n")
         expect((status, "TLS handshake" in error), (1, True), f"an authority that nobody trusts: {error}")
-        status, _, error = client(build, path, free_port(), "x\n")
-        expect((status, "connect: Connection refused" in error), (1, True), f"nobody listens: {error}")
+        port = free_port()
+        status, _, error = client(build, path, port, "x\n")
+        told = f"connect to localhost:{port}: Connection refused" in error
+        expect((status, told), (1, True), f"nobody listens: {error}")
         with Peer(server.port) as silent, Peer(server.port) as plain:
             plain.send(HELLO)
             expect_in(b"", plain.all(), "no TLS")
@@ -199,7 +202,9 @@ def usage(build):
         status, _, error = call([program(build, name, TLS), *wrong])
         expect((status, "usage:" in error), (2, True), f"{name} {wrong}")
     status, _, error = call([program(build, "tls_server", TLS), "--certificate", "/nothing", "--key", "/nothing"])
-    expect(status, 1, f"certificates that do not exist: {error}")
+    expect((status, "from /nothing" in error), (1, True), f"certificates that do not exist: {error}")
+    status, _, error = call([program(build, "beast_server", TLS), "--host", "192.0.2.1", "--port", "0"])
+    expect((status, "listen on 192.0.2.1:0: " in error), (1, True), f"an address of somebody else: {error}")
 
 
 if __name__ == "__main__":
