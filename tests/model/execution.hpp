@@ -1,11 +1,12 @@
 // One execution of a scenario: its virtual threads, their store buffers, and the steps that are possible next.
-// search.cpp decides which step comes next, execution.cpp takes it.
+// search.cpp decides which step comes next, execution.cpp takes it; operations.cpp is what the threads call in it.
 // One execution exists at a time; the operations of model::atomic find it through `running`.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -32,6 +33,12 @@ constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t more) noexcept {
     hash = (hash ^ more) * 0x9e3779b97f4a7c15u;
     hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93u;
     return hash ^ (hash >> 29);
+}
+
+inline std::uint64_t hash_of(const detail::vector_clock& clock) noexcept {
+    std::uint64_t words[sizeof clock / sizeof(std::uint64_t)];
+    std::memcpy(words, clock.data(), sizeof words);
+    return mix(words[0], words[1]);
 }
 
 // Ends what runs outside virtual threads when a check fails there.
