@@ -142,12 +142,13 @@ auto make_gather_tuple(engine::call_site site, A&&... arguments) {
 template <class Range>
 auto make_gather_vector(engine::call_site site, Range&& range) {
     using reference = std::ranges::range_reference_t<Range>;
-    // A range that is given away gives its elements away; one that is lent lends them.
-    using element = std::conditional_t<std::is_lvalue_reference_v<Range> || !std::is_lvalue_reference_v<reference>,
-                                       reference, std::remove_reference_t<reference> &&>;
+    // A container that is given away gives its elements away; one that is lent, and a view, lends them.
+    constexpr bool lent = std::is_lvalue_reference_v<Range> || std::ranges::view<std::remove_cvref_t<Range>>;
+    using element = std::conditional_t<lent || !std::is_lvalue_reference_v<reference>, reference,
+                                       std::remove_reference_t<reference> &&>;
     std::vector<decltype(gathered_from(std::declval<element>(), site))> children;
     if constexpr (std::ranges::sized_range<Range>) children.reserve(std::ranges::size(range));
-    for (auto&& each : range) children.push_back(gathered_from(static_cast<element>(each), site));
+    for (auto&& each : range) children.push_back(gathered_from(static_cast<element&&>(each), site));
     return children;
 }
 

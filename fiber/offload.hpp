@@ -26,11 +26,10 @@ struct offloaded : engine::offload_job {
     engine::task_attachment* context = engine::share(engine::ambient_context());  // the caller's context variables
 
     offloaded() = default;
-    ~offloaded() { release(); }  // of one that could not be built
-    // Gives back what the pool's side owns: when the call has ended, or never will begin.
-    void release() noexcept {
+    ~offloaded() { release_context(); }  // of one that could not be built
+    // By the pool's side: when the call has ended, or never will begin.
+    void release_context() noexcept {
         if (context != nullptr) engine::release_attachment(context);
-        pool.reset();
     }
     // Hands the job over; parks while the pool's queue is full. Throws runtime_stopped, std::system_error, `cancelled`.
     void submit();
@@ -53,7 +52,7 @@ struct offload_payload {
         job.run = &run;
         job.drop = &drop_queued;
     }
-    ~offload_payload() {}  // never called: each part ends for itself, the job on the pool's side
+    ~offload_payload() {}  // never called: each part ends for itself, on the pool's side or with the future
 
     static offload_payload& of(engine::task_slot& slot) noexcept {
         return *std::launder(static_cast<offload_payload*>(slot.payload()));
@@ -106,7 +105,7 @@ struct offload_payload {
         self.result.set_cancelled(slot);
         if (self.job.withdraw()) {
             self.withdrawn_ = true;
-            self.job.release();
+            self.job.release_context();
             engine::release_runner(slot);
         }
     }
@@ -117,6 +116,7 @@ struct offload_payload {
         offload_payload& self = of(slot);
         self.result.reset();
         if (self.withdrawn_) self.end_call();
+        self.job.pool.reset();  // here: cancel() asks it, whether or not the call has ended meanwhile
     }
     static constexpr engine::task_operations operations{nullptr, &cancel, nullptr, &override_with_cancel, &destroy};
 
@@ -139,7 +139,7 @@ struct offload_payload {
     }
     void tell_end(engine::task_slot& slot) noexcept {
         if (owes_end_) engine::finish_promise(slot);
-        job.release();
+        job.release_context();
         engine::release_runner(slot);
     }
 

@@ -6,7 +6,8 @@
 
 #include "fiber/detail/describe.hpp"
 #include "scheduler/core/lifecycle.hpp"
-#include "scheduler/core/task_pool.hpp"
+#include "scheduler/core/scheduler.hpp"
+#include "scheduler/core/worker.hpp"
 
 namespace fiber {
 
@@ -52,9 +53,12 @@ void report(const unretrieved_exception& what, unretrieved_exception_handler han
     handler ? handler(what) : write_line(what);
 }
 
-// The handler of the task's runtime. It is kept beside the tasks, for they may outlive the runtime.
-unretrieved_exception_handler runtime_handler(const engine::task_slot& slot) {
-    const void* kept = slot.pool != nullptr ? slot.pool->companion() : nullptr;
+// The handler of the task's runtime; of what belongs to none, a promise or a callback, that of the runtime where it is
+// noticed. It is kept beside the tasks, for they may outlive the runtime.
+unretrieved_exception_handler runtime_handler(const engine::task_pool* pool) {
+    const engine::worker* here = pool == nullptr ? engine::worker::current() : nullptr;
+    if (here != nullptr) pool = &here->home().tasks();
+    const void* kept = pool != nullptr ? pool->companion() : nullptr;
     return kept != nullptr ? *static_cast<const unretrieved_exception_handler*>(kept) : unretrieved_exception_handler();
 }
 
@@ -66,14 +70,14 @@ void report_unretrieved(engine::task_slot& slot, const std::exception_ptr& excep
         const std::string name = engine::name_of(slot);
         report({exception, name, slot.id.load(std::memory_order_relaxed),
                 slot.site_file.load(std::memory_order_relaxed), slot.site_line.load(std::memory_order_relaxed)},
-               runtime_handler(slot));
+               runtime_handler(slot.pool));
     } catch (...) {
     }
 }
 
 void report_unretrieved(std::exception_ptr exception) noexcept {
     try {
-        report({.exception = std::move(exception), .task_name = {}}, {});
+        report({.exception = std::move(exception), .task_name = {}}, runtime_handler(nullptr));
     } catch (...) {
     }
 }

@@ -246,3 +246,23 @@ TEST_CASE("row 25: the handler may be set for all runtimes, and put back") {
         CHECK(seen.entries() == std::vector<std::string>{"forgotten"});
     });
 }
+
+TEST_CASE(
+    "row 25: a promise's exception, and a callback's, reach the handler of the runtime on whose fiber they come up") {
+    for_each_worker_count([](unsigned workers) {
+        journal<std::string> seen;
+        fiber::runtime_options options{.workers = workers};
+        options.on_unretrieved_exception = [&](const fiber::unretrieved_exception& report) {
+            CHECK(report.task_id == 0);
+            seen.add(text_of(report.exception));
+        };
+        runtime_fixture fixture(options);
+        fixture.run([] {
+            fiber::promise<int> promise;
+            auto future = promise.get_future();
+            future.on_done([] { throw std::runtime_error("of the callback"); });
+            promise.set_exception(std::make_exception_ptr(std::runtime_error("of the promise")));
+        });
+        CHECK(seen.entries() == std::vector<std::string>{"of the callback", "of the promise"});
+    });
+}
