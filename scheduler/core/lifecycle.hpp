@@ -32,7 +32,8 @@ class cancel_listener {
  private:
     friend class deferred_listeners;
     std::atomic<bool> told_{false};
-    std::shared_ptr<cancel_listener> next_;
+    std::shared_ptr<cancel_listener> kept_;  // itself, while it waits to be told
+    cancel_listener* next_ = nullptr;
 };
 
 // While one stands, listeners are not called on this thread; the end of the outermost calls them. For whoever cancels
