@@ -77,6 +77,7 @@ class barrier {
     explicit barrier(std::ptrdiff_t expected, CompletionFunction completion = CompletionFunction())
         : core_(expected), completion_(std::move(completion)) {}
 
+    // The most that can be expected.
     static constexpr std::ptrdiff_t max() noexcept { return std::numeric_limits<std::ptrdiff_t>::max(); }
 
     // Arrives `count` times without waiting for the others. If that completes the phase, it calls the completion

@@ -193,6 +193,7 @@ class channel {
     std::size_t size() const noexcept { return core_.size(); }
     bool empty() const noexcept { return size() == 0; }
 
+    // As it was made; 0: a rendezvous. Any thread.
     std::size_t capacity() const noexcept { return core_.store().capacity(); }
 
     // for (T& item : channel): pops until the channel is closed and drained. Each step is a cancellation point. A loop

@@ -19,6 +19,7 @@
 
 namespace fiber {
 
+// Waits with any lock that has lock() and unlock().
 class condition_variable {
  public:
     constexpr condition_variable() noexcept = default;

@@ -10,6 +10,7 @@
 
 namespace fiber {
 
+// Starts unset.
 class event {
  public:
     constexpr event() noexcept = default;
@@ -23,6 +24,7 @@ class event {
     // From now on wait() waits. Never parks.
     void clear() noexcept;
 
+    // One look; never parks. What was written before the set() that it sees is seen, too.
     bool is_set() const noexcept { return word_.load() & flag; }
 
     // Returns once the event is set, or was while the caller waited. A fiber or a plain thread.

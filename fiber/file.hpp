@@ -65,7 +65,7 @@ class file {
     // Makes it the whole content: writes it at the beginning, and cuts off what is behind.
     void write_all(io::const_bytes from);
 
-    std::uint64_t size();
+    std::uint64_t size();             // in bytes, now
     void resize(std::uint64_t size);  // what is new reads as zeros
     // Returns when everything that was written, also by others, is on the disk.
     void sync();

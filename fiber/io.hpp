@@ -134,8 +134,10 @@ class descriptor {
         if (source_ != nullptr) destroy();
     }
 
+    // Alone, both.
     void swap(descriptor& other) noexcept { std::swap(source_, other.source_); }
 
+    // Not after close(), release() or a move. Any thread.
     bool is_open() const noexcept;
     // The number, for calls of the caller's own; -1 if it is closed.
     int native_handle() const noexcept;

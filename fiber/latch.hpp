@@ -13,6 +13,7 @@
 
 namespace fiber {
 
+// A count that goes down to zero, and stays there.
 class latch {
  public:
     // Throws invalid_option for a negative number.
@@ -20,6 +21,7 @@ class latch {
     latch(const latch&) = delete;
     latch& operator=(const latch&) = delete;
 
+    // The largest count.
     static constexpr std::ptrdiff_t max() noexcept { return std::numeric_limits<std::ptrdiff_t>::max(); }
 
     // Takes `by` off the counter; at zero all that wait go on. Never parks. Throws, and changes nothing: invalid_option

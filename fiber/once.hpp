@@ -12,6 +12,7 @@
 
 namespace fiber {
 
+// Whether the call was made; for call_once(). May be destroyed when everybody has returned from there.
 class once_flag {
  public:
     constexpr once_flag() noexcept = default;

@@ -17,6 +17,7 @@ class outcome {
  public:
     using value_type = T;
 
+    // false: there is an exception.
     bool has_value() const noexcept { return error_ == nullptr; }
     explicit operator bool() const noexcept { return has_value(); }
 

@@ -51,6 +51,7 @@ class process {
 
     // All that follow throw usage_error if the object was moved from.
 
+    // The child's number, good for signals until wait() has seen its end. Never waits.
     int pid() const;
 
     // The parent's ends of what is stdio::pipe. Throw usage_error if it is not.

@@ -22,6 +22,7 @@ class stdio {
     // An open descriptor of the caller's, which stays the caller's, and must stay open until the child was started.
     static constexpr stdio use(int fd) noexcept { return stdio(descriptor, fd); }
 
+    // What was asked for; the number of use(), otherwise -1.
     constexpr mode how() const noexcept { return mode_; }
     constexpr int number() const noexcept { return number_; }
 
@@ -32,7 +33,7 @@ class stdio {
     int number_ = -1;
 };
 
-// An aggregate.
+// What process() may be told. An aggregate.
 struct process_options {
     stdio in = stdio::inherit;
     stdio out = stdio::inherit;
@@ -48,6 +49,7 @@ class exit_status {
     constexpr exit_status() noexcept = default;
     constexpr exit_status(int code, int signal) noexcept : code_(code), signal_(signal) {}
 
+    // Exit code 0; by an exit at all, and not by a signal.
     constexpr bool success() const noexcept { return signal_ == 0 && code_ == 0; }
     constexpr bool exited() const noexcept { return signal_ == 0; }
     constexpr int code() const noexcept { return code_; }      // what it gave to exit(); -1 if a signal ended it

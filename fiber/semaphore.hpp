@@ -79,6 +79,7 @@ class counting_semaphore {
     counting_semaphore(const counting_semaphore&) = delete;
     counting_semaphore& operator=(const counting_semaphore&) = delete;
 
+    // The most permits that it can hold.
     static constexpr std::ptrdiff_t max() noexcept { return Max; }
 
     // Waits for a permit and takes it. A fiber or a plain thread. Cancellation point: throws `cancelled`, and then has

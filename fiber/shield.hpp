@@ -40,6 +40,7 @@ class shielded {
     requires std::is_constructible_v<H, G&&>
     explicit shielded(G&& handle) : handle_(static_cast<G&&>(handle)) {}
 
+    // Has the result come? Never waits.
     bool done() const { return handle_.done(); }
 
     // As the task's or future's, except that a cancellation of the caller ends the waiting alone, with `cancelled`.

@@ -31,6 +31,7 @@ class datagram_socket {
     void send(io::const_bytes message, io::limit within = {});  // after connect()
     void send(io::const_bytes message, std::error_code& error, io::limit within = {});
 
+    // Where it is bound; an empty endpoint, port 0 and the number -1 of one that is closed. Never wait.
     endpoint local() const noexcept { return detail::local_of(socket_.native_handle()); }
     std::uint16_t port() const noexcept { return local().port(); }
     bool is_open() const noexcept { return socket_.is_open(); }

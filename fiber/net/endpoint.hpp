@@ -26,11 +26,13 @@ class endpoint {
     static endpoint unix_path(std::string_view path);
     static endpoint from_native(const sockaddr* address, socklen_t size) noexcept;
 
+    // AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC of an empty one.
     int family() const noexcept { return size_ == 0 ? AF_UNSPEC : storage_.ss_family; }
     std::uint16_t port() const noexcept;  // 0 of what has none
     // "127.0.0.1:80", "[::1]:80", "unix:/run/x"; for messages.
     std::string to_string() const;
 
+    // For system calls. Good as long as the endpoint is.
     const sockaddr* native() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
     socklen_t native_size() const noexcept { return size_; }
     bool operator==(const endpoint& other) const noexcept;

@@ -17,7 +17,7 @@
 
 namespace fiber::net {
 
-// An aggregate.
+// What serve() may be told. An aggregate.
 struct serve_options {
     std::size_t max_connections = 10'000;    // at once; beyond, connections wait in the kernel's backlog. 0: no limit
     std::chrono::milliseconds grace{5'000};  // how long handlers may go on after the stop, before they are cancelled

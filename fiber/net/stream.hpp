@@ -32,6 +32,7 @@ class stream {
     stream& operator=(stream&&) noexcept = default;
     ~stream() = default;
 
+    // Both ends; of one that is closed the peer as it was, an empty local endpoint, and the number -1. Never wait.
     bool is_open() const noexcept { return socket_.is_open(); }
     const endpoint& peer() const noexcept { return peer_; }
     endpoint local() const noexcept { return detail::local_of(socket_.native_handle()); }
