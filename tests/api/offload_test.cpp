@@ -260,16 +260,18 @@ TEST_CASE("row 28: the destructor of a pool waits for running calls and cancels 
     const resource_guard guard;
     std::atomic<int> running{0};
     std::atomic<int> done{0};
+    std::atomic<bool> submitted{false};  // from then on the vector stays as it is
     std::vector<fiber::future<void>> calls(20);
     {
         fiber::thread_pool pool(3);
         for (auto& call : calls) {
             call = fiber::run_in_executor(pool, [&, held = tracked(1)] {
                 ++running;
-                CHECK(spin_until([&] { return running == 3 && calls.back().cancelled(); }));
+                CHECK(spin_until([&] { return running == 3 && submitted && calls.back().cancelled(); }));
                 ++done;
             });
         }
+        submitted = true;
         CHECK(spin_until([&] { return running == 3; }));
     }
     for (const auto& call : calls) CHECK(call.done());
