@@ -4,7 +4,6 @@
 
 #include "scheduler/base/futex.hpp"
 #include "scheduler/base/spin_lock.hpp"
-#include "scheduler/base/spin_lock.hpp"
 #include "scheduler/core/lifecycle.hpp"
 #include "scheduler/core/queue_entry.hpp"
 
