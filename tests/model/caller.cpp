@@ -61,6 +61,16 @@ caller& add_caller(scenario& s, kind what, std::string name, std::function<void(
     return made;
 }
 
+caller& interrupt(scenario& s, caller& whom, interruption how) {
+    if (how == interruption::none) return whom;
+    if (how == interruption::late) return whom.with_timer();
+    s.thread("cancels", [&whom, how] {
+        whom.cancel();
+        if (how == interruption::withdrawn) (void)fiber::engine::uncancel(whom);
+    });
+    return whom;
+}
+
 }  // namespace model
 
 namespace fiber::engine {

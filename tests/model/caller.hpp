@@ -2,6 +2,7 @@
 // a plain thread. Made for a scenario; lives until the end of the execution.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <new>
@@ -52,6 +53,16 @@ caller& add_caller(scenario& s, kind what, std::string name, std::function<void(
 inline caller& add_fiber(scenario& s, std::string name, std::function<void()> body) {
     return add_caller(s, kind::fiber, std::move(name), std::move(body));
 }
+
+// How a wait may end before what it waits for has come. withdrawn: cancelled, and the cancellation is taken back, in
+// time or not.
+enum class interruption { none, late, cancelled, withdrawn };
+
+// Lets it come to the caller's waits, at any moment. Returns the caller. A plain thread can be late only, and for that
+// its waits must have a deadline: a_while.
+caller& interrupt(scenario& s, caller& whom, interruption how);
+
+inline constexpr std::chrono::nanoseconds a_while{1};
 
 // For three virtual threads, and for four. Store buffers would multiply the executions; what a store must order is
 // found without them wherever somebody relies on it, by the clocks of what is guarded.

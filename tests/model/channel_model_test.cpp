@@ -1,7 +1,6 @@
 // The library's channel explored exhaustively at capacities 0 and 1: no item is lost or comes twice, no wake is lost,
 // what is closed drains first; whoever gives up, by time-out or cancellation, has changed nothing.
 #include <algorithm>
-#include <chrono>
 #include <doctest/doctest.h>
 #include <optional>
 
@@ -13,14 +12,14 @@
 namespace {
 
 using fiber::channel_status;
+using model::a_while;
 using model::caller;
+using model::interruption;
 using model::item;
 using model::kind;
 using model::many;
 using model::scenario;
 using model::several;
-
-constexpr std::chrono::nanoseconds a_while{1};  // may be over at any moment
 
 // A channel, and what has become of its items: one bit for each.
 struct stage {
@@ -142,24 +141,15 @@ auto both_hurried(std::size_t capacity, kind what) {
     };
 }
 
-enum class interruption { late, cancelled };
-
-// A caller that may give up at any moment.
-caller& interrupted(scenario& s, interruption how, std::string name, std::function<void()> body) {
-    caller& made = model::add_fiber(s, std::move(name), std::move(body));
-    if (how == interruption::late) return made.with_timer();
-    s.thread("cancels", [&made] { made.cancel(); });
-    return made;
-}
-
 // One item for two. Who might have given up hands it on to the other; a cancellation is then over.
 auto pop_is_interrupted(std::size_t capacity, interruption how) {
     return [=](scenario& s) {
         auto& here = s.make<stage>(s, capacity);
-        interrupted(s, how, "hurried", [&here, how] {
+        caller& hurried = model::add_fiber(s, "hurried", [&here, how] {
             std::optional<item> got = how == interruption::late ? here.to.pop_for(a_while) : here.to.pop();
             if (got) here.hand_on(std::move(*got));
         });
+        model::interrupt(s, hurried, how);
         here.pops(s, kind::fiber, 1, "patient");
         here.pushes(s, kind::fiber, 1, 1);
         s.finally([&here] {
@@ -173,10 +163,11 @@ auto pop_is_interrupted(std::size_t capacity, interruption how) {
 auto push_is_interrupted(std::size_t capacity, interruption how) {
     return [=](scenario& s) {
         auto& here = s.make<stage>(s, capacity);
-        interrupted(s, how, "hurried", [&here, how] {
+        caller& hurried = model::add_fiber(s, "hurried", [&here, how] {
             if (how == interruption::late) return here.push_for_a_while(1);
             here.push(1);
         });
+        model::interrupt(s, hurried, how);
         here.pushes(s, kind::fiber, 2, 2);
         model::add_fiber(s, "pops", [&here] {
             while (!(here.seen & 1 << 2)) here.note_popped(here.to.pop());

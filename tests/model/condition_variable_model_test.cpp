@@ -1,6 +1,5 @@
 // The library's condition_variable explored exhaustively: no notification is lost, also when the one who was notified
 // gives up; nobody leaves without the lock; and it may be destroyed as soon as all were notified.
-#include <chrono>
 #include <doctest/doctest.h>
 
 #include "fiber/cancelled.hpp"
@@ -10,12 +9,12 @@
 
 namespace {
 
+using model::a_while;
 using model::caller;
+using model::interruption;
 using model::kind;
 using model::many;
 using model::scenario;
-
-constexpr std::chrono::nanoseconds a_while{1};  // may be over at any moment
 
 // The least that a lock can be; the condition_variable takes any.
 class plain_lock {
@@ -34,8 +33,6 @@ class plain_lock {
     fiber::engine::spin_lock lock_;
     fiber::engine::guarded<bool> held_ = false;
 };
-
-enum class interruption { none, late, cancelled };
 
 // Tokens, one for each who waits, and somebody who gives them.
 struct stage {
@@ -84,9 +81,7 @@ struct stage {
         caller& made = model::add_caller(s, what, "looks", [this, how, last] {
             if (look_for_token(how) && !last) changed->notify_one();
         });
-        if (how == interruption::late) return made.with_timer();
-        s.thread("cancels", [&made] { made.cancel(); });
-        return made;
+        return model::interrupt(s, made, how);
     }
 
     plain_lock lock;

@@ -6,7 +6,6 @@
 //   E3  Whoever gives up, by time-out or cancellation, keeps no other from going on.
 //   E4  What was written before set() is seen by whoever it lets go on, who may destroy the event at once.
 #include <array>
-#include <chrono>
 #include <doctest/doctest.h>
 
 #include "fiber/cancelled.hpp"
@@ -16,14 +15,12 @@
 
 namespace {
 
+using model::a_while;
 using model::caller;
+using model::interruption;
 using model::kind;
 using model::many;
 using model::scenario;
-
-constexpr std::chrono::nanoseconds a_while{1};  // may be over at any moment
-
-enum class interruption { late, cancelled, withdrawn };
 
 // An event, and who went on.
 struct stage {
@@ -49,12 +46,7 @@ struct stage {
     }
     caller& hurried(scenario& s, kind what, interruption how) {
         caller& made = model::add_caller(s, what, "hurried", [this, how] { wait_for_a_while(how); });
-        if (how == interruption::late) return made.with_timer();
-        s.thread("cancels", [&made, how] {
-            made.cancel();
-            if (how == interruption::withdrawn) (void)fiber::engine::uncancel(made);
-        });
-        return made;
+        return model::interrupt(s, made, how);
     }
     void wait_for_a_while(interruption how) {
         try {

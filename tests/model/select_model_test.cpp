@@ -9,7 +9,6 @@
 //       have got.
 //   L4  It leaves nothing behind: afterwards no channel knows of it.
 //   L5  Two selects that lock the same channels wait for each other's locks in no circle; a select never meets itself.
-#include <chrono>
 #include <doctest/doctest.h>
 #include <functional>
 #include <optional>
@@ -29,16 +28,14 @@ using fiber::on_push;
 using fiber::on_timeout;
 using fiber::otherwise;
 using fiber::select;
+using model::a_while;
 using model::caller;
+using model::interruption;
 using model::item;
 using model::kind;
 using model::many;
 using model::scenario;
 using model::several;
-
-constexpr std::chrono::nanoseconds a_while{1};  // may be over at any moment
-
-enum class interruption { late, cancelled };
 
 // Two channels, and what has become of the items: one bit for each.
 struct stage {
@@ -247,11 +244,7 @@ auto gives_up(std::size_t capacity, interruption how) {
                 }
             }
         });
-        if (how == interruption::late) {
-            hurried.with_timer();
-        } else {
-            s.thread("cancels", [&hurried] { hurried.cancel(); });
-        }
+        model::interrupt(s, hurried, how);
         here.pops(s, here.first, "patient");
         here.pushes(s, kind::fiber, here.first, 1);
         s.finally([&here] {

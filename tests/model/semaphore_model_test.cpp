@@ -11,7 +11,6 @@
 //   S5  What was written before a release is seen after the acquire that it served; and who was served may destroy the
 //       semaphore at once.
 #include <algorithm>
-#include <chrono>
 #include <doctest/doctest.h>
 #include <string>
 
@@ -23,15 +22,13 @@
 
 namespace {
 
+using model::a_while;
 using model::caller;
+using model::interruption;
 using model::kind;
 using model::many;
 using model::scenario;
 using semaphore = fiber::counting_semaphore<2>;
-
-constexpr std::chrono::nanoseconds a_while{1};  // may be over at any moment
-
-enum class interruption { late, cancelled, withdrawn };
 
 // A semaphore, and who was served.
 template <class Semaphore = semaphore>
@@ -65,12 +62,7 @@ struct stage {
             if (!try_to_acquire(how)) return;
             hand_on ? to.release() : static_cast<void>(++served);
         });
-        if (how == interruption::late) return made.with_timer();
-        s.thread("cancels", [&made, how] {
-            made.cancel();
-            if (how == interruption::withdrawn) (void)fiber::engine::uncancel(made);
-        });
-        return made;
+        return model::interrupt(s, made, how);
     }
     bool try_to_acquire(interruption how) {
         try {
