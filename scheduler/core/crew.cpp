@@ -5,6 +5,8 @@
 #include <system_error>
 #include <thread>
 
+#include "scheduler/context/overflow.hpp"
+#include "scheduler/core/overflow_report.hpp"
 #include "scheduler/core/worker.hpp"
 
 namespace fiber::engine {
@@ -39,6 +41,7 @@ void name_this_thread(const std::string& runtime, unsigned index) noexcept {
 }  // namespace
 
 void run_to_end(scheduler& home, task_slot& main) {
+    install_overflow_handler(&describe_overflow);
     std::vector<worker*> crew;
     std::vector<std::unique_ptr<worker_shared>> owned;
     for (unsigned i = 0; i < home.worker_count(); ++i) {

@@ -17,38 +17,6 @@ thread_local worker* this_thread_worker __attribute__((tls_model("initial-exec")
 constexpr std::uint32_t most_spare_promises = 16'384;  // per class; bench pingpong_future holds 10,000 at once
 constexpr std::uint32_t pooled_stacks = 64;            // per class and worker; what exceeds it goes back to the arena
 
-// Names the fiber whose stack has overflowed. On the signal stack, at any point of the program: reads without locks.
-int describe_overflow(const void* fault, char* buffer, std::size_t size) noexcept {
-    constexpr std::ptrdiff_t reach = 64 * 1024;  // a large frame may step over a part of the guard
-    const auto lies_below = [fault](const stack_view& stack) {
-        const std::ptrdiff_t below = stack.limit - static_cast<const std::byte*>(fault);
-        return below > 0 && below <= reach;
-    };
-    worker* here = this_thread_worker;
-    if (here == nullptr) return 0;
-    const task_slot* found = here->current_task();
-    if (found == nullptr || !lies_below(here->stack_bounds())) {
-        // It was leaving its stack. Slots and stacks stay mapped as long as workers run.
-        found = here->departed_task();
-        const fiber_stack* left = found != nullptr ? found->stack.load(std::memory_order_relaxed) : nullptr;
-        if (left == nullptr || !lies_below(left->bounds)) return 0;
-    }
-    const task_slot& task = *found;
-    signal_safe_text text(buffer, size);
-    text << "fiber: stack overflow in task ";
-    if (task.extras != nullptr && !task.extras->name.empty()) {
-        text << "\"" << task.extras->name << "\"";
-    } else {
-        text << "#" << task.id.load(std::memory_order_relaxed);
-    }
-    text << ", stack size " << promised_size(task.stack_size_class) << " bytes";
-    if (const char* file = task.site_file.load(std::memory_order_relaxed)) {
-        text << ", spawned at " << file << ":" << task.site_line.load(std::memory_order_relaxed);
-    }
-    text << "; give it more with spawn_options::stack_size\n";
-    return text.length();
-}
-
 void free_promise(task_slot& slot) noexcept {
     slot.~task_slot();
     ::operator delete (&slot, std::align_val_t{cache_line});
@@ -89,7 +57,6 @@ void worker::prepare() {
 
 void worker::run() noexcept {
     const alternate_signal_stack signal_stack;
-    install_overflow_handler(&describe_overflow);
     exceptions_ = thread_exception_globals();
     stack_ = acquire_stack(default_class_);  // prepare() has seen to it
     this_thread_worker = this;
