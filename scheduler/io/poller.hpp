@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #include "scheduler/base/clock.hpp"
+#include "scheduler/base/sanitizers.hpp"
 
 namespace fiber::engine {
 
@@ -71,7 +72,8 @@ class poller {
 
     int epoll_;
     int interrupt_;
-    bool fine_timeouts_ = true;
+    // TSan knows the old call, which delivers signals at once and orders what comes through the kernel.
+    bool fine_timeouts_ = !FIBER_TSAN;
     std::array<epoll_event, batch> events_;
 };
 

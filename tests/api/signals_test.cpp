@@ -108,6 +108,19 @@ TEST_CASE("a plain thread waits for signals, too") {
     CHECK(stop.wait_for(patience) == SIGUSR1);
 }
 
+// Under TSan the signal waited until the thread that it had met woke for another reason: with all workers asleep, never.
+TEST_CASE("a signal that another process or thread sends reaches a program all of whose workers sleep") {
+    on_each_worker_count([] {
+        fiber::signals stop{SIGUSR1};
+        for (int i = 0; i < 20; ++i) {
+            auto waits = fiber::spawn([&] { return stop.wait(); });
+            settle();
+            std::jthread sends([] { ::kill(::getpid(), SIGUSR1); });
+            CHECK(waits.wait_for(patience));
+        }
+    });
+}
+
 TEST_CASE("what was set for a signal before comes back with the end of the last object, and not earlier") {
     const handler_set mine(SIGUSR1, &count);
     handled_by_others = 0;
