@@ -197,13 +197,9 @@ TEST_CASE("late, and destroyed before it has left") {
 
 TEST_CASE("what is wrong with the words under it is found") {
     using model::defect;
-    SUBCASE("an unlock orders nothing") {
-        const model::with_defect seeded(defect::weak_stores);
-        model::must_fail(model::explore(one_waits(kind::fiber)), "data race");
-    }
+    SUBCASE("an unlock orders nothing") { model::must_race_with(defect::weak_stores, one_waits(kind::fiber)); }
     SUBCASE("complete and commit order nothing") {
-        const model::with_defect seeded(defect::weak_updates);
-        model::must_fail(model::explore(one_waits(kind::fiber)), "data race");
+        model::must_race_with(defect::weak_updates, one_waits(kind::fiber));
     }
     SUBCASE("complete and commit miss each other") {
         const model::with_defect seeded(defect::torn_updates);

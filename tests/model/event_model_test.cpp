@@ -211,13 +211,9 @@ TEST_CASE("who has seen it set may destroy the event") {
 
 TEST_CASE("what is wrong with the words under it is found") {
     using model::defect;
-    SUBCASE("a store orders nothing") {
-        const model::with_defect seeded(defect::weak_stores);
-        model::must_fail(model::explore(one_reads(kind::fiber)), "data race");
-    }
+    SUBCASE("a store orders nothing") { model::must_race_with(defect::weak_stores, one_reads(kind::fiber)); }
     SUBCASE("complete and commit order nothing") {
-        const model::with_defect seeded(defect::weak_updates);
-        model::must_fail(model::explore(one_reads(kind::fiber)), "data race");
+        model::must_race_with(defect::weak_updates, one_reads(kind::fiber));
     }
 }
 

@@ -239,22 +239,15 @@ TEST_CASE("who was woken last may destroy the primitive") {
 
 TEST_CASE("what is wrong with the words under it is found") {
     using model::defect;
-    SUBCASE("an unlock orders nothing") {
-        const model::with_defect seeded(defect::weak_stores);
-        model::must_fail(model::explore(one_waits(kind::fiber, never)), "data race");
-    }
+    SUBCASE("an unlock orders nothing") { model::must_race_with(defect::weak_stores, one_waits(kind::fiber, never)); }
     SUBCASE("complete and commit order nothing") {
-        const model::with_defect seeded(defect::weak_updates);
-        model::must_fail(model::explore(one_waits(kind::fiber, never)), "data race");
+        model::must_race_with(defect::weak_updates, one_waits(kind::fiber, never));
     }
     SUBCASE("complete and commit miss each other") {
         const model::with_defect seeded(defect::torn_updates);
         model::must_fail(model::explore(one_waits(kind::fiber, never)));
     }
-    SUBCASE("a lock keeps nobody out") {
-        const model::with_defect seeded(defect::no_locks);
-        model::must_fail(model::explore(one_waits(kind::fiber, some_time)), "data race");
-    }
+    SUBCASE("a lock keeps nobody out") { model::must_race_with(defect::no_locks, one_waits(kind::fiber, some_time)); }
 }
 
 TEST_SUITE_END();
