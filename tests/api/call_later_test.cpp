@@ -141,12 +141,7 @@ TEST_CASE("the end of run drops calls that have not begun, and cancels those tha
             fiber::call_later(1h, [held = tracked(1)] {});
             fiber::call_later(0s, [&] {
                 began = true;
-                try {
-                    park_until_cancelled();
-                } catch (const fiber::cancelled&) {
-                    cancelled = true;
-                    throw;
-                }
+                note_cancellation(cancelled);
             });
             CHECK(yield_until([&] { return began.load(); }));
         });
@@ -193,20 +188,10 @@ TEST_CASE("call_later: bad input") {
 
 TEST_CASE("a call that is cancelled in time is destroyed on the caller, who may wait for that though cancelled") {
     on_each_worker_count([] {
-        fiber::event over;
-        std::atomic<bool> waiting{false};
-        auto lets_go = fiber::spawn([&] {
-            CHECK(yield_until([&] { return waiting.load(); }));
-            over.set();
-        });
-        auto owner = fiber::spawn([&] {
-            auto call = fiber::call_later(1h, [held = waits_at_its_end(over, &waiting)] { FAIL("ran"); });
+        destroys_though_cancelled([](auto callable) {
+            auto call = fiber::call_later(1h, std::move(callable));
             fiber::this_fiber::cancel();
             CHECK(call.cancel());
         });
-        owner.wait();
-        CHECK(owner.cancelled());
-        CHECK(tracked::live() == 0);
-        lets_go.get();
     });
 }

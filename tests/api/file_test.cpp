@@ -56,8 +56,6 @@ std::system_error failure_of(F f) {
     return std::system_error(std::error_code(), "no failure");
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // While it lives, nothing is in the page cache; while it is held, reads on threads do not return, either.
 std::atomic<bool> nothing_cached{false};
 std::atomic<bool> reads_held{false};

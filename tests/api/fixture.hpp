@@ -41,6 +41,8 @@ inline constexpr bool sanitized = FIBER_ASAN || FIBER_TSAN;
 // A count of repetitions, less where a sanitizer makes each one slow.
 constexpr int scaled(int plain) { return sanitized ? (plain + 9) / 10 : plain; }
 
+inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 // Counts its living instances and copies, and notices a second destruction.
 class tracked {
  public:
@@ -234,6 +236,17 @@ class gate {
 
 // Parks until cancelled. Cancellation point.
 inline void park_until_cancelled() { sleep_for(1h); }
+
+// The same, and says when it was. `Flag`: bool or an atomic one.
+template <class Flag>
+void note_cancellation(Flag& cancelled) {
+    try {
+        park_until_cancelled();
+    } catch (const fiber::cancelled&) {
+        cancelled = true;
+        throw;
+    }
+}
 
 // On a fiber. Yields until the condition holds; false when nobody has the patience any more.
 template <class Condition>

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fiber/net.hpp"
+#include "tests/api/net_fixture.hpp"
 #include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
@@ -15,30 +15,6 @@ namespace io = fiber::io;
 namespace net = fiber::net;
 
 namespace {
-
-net::endpoint loopback(std::uint16_t port = 0) { return net::endpoint::ip("127.0.0.1", port); }
-
-struct connection {
-    explicit connection(const net::socket_options& options = {}) : door(loopback(), options) {}
-
-    net::listener door;
-    net::stream far = net::connect(door.local());
-    net::stream near = door.accept();
-};
-
-template <class E = std::system_error>
-std::string what_of(auto&& f) {
-    try {
-        f();
-    } catch (const E& error) {
-        return error.what();
-    } catch (const std::exception& error) {
-        return std::string("another exception: ") + error.what();
-    }
-    return "nothing was thrown";
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 int option_of(int fd, int level, int option) {
     int value = -1;

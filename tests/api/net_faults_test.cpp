@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "fiber/net.hpp"
+#include "tests/api/net_fixture.hpp"
 #include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
@@ -14,14 +14,6 @@ namespace io = fiber::io;
 namespace net = fiber::net;
 
 namespace {
-
-net::endpoint loopback(std::uint16_t port = 0) { return net::endpoint::ip("127.0.0.1", port); }
-
-struct connection {
-    net::listener door{loopback()};
-    net::stream far = net::connect(door.local());
-    net::stream near = door.accept();
-};
 
 // An address that answers nothing: its backlog is full, and the kernel drops what comes.
 class black_hole {
@@ -53,20 +45,6 @@ net::endpoint refusing() {
     const net::listener gone(loopback());
     return gone.local();
 }
-
-template <class E = std::system_error>
-std::string what_of(auto&& f) {
-    try {
-        f();
-    } catch (const E& error) {
-        return error.what();
-    } catch (const std::exception& error) {
-        return std::string("another exception: ") + error.what();
-    }
-    return "nothing was thrown";
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fiber/net.hpp"
+#include "tests/api/net_fixture.hpp"
 #include "tests/api/virtual_time.hpp"
 
 using namespace fiber::test;
@@ -14,10 +14,6 @@ namespace io = fiber::io;
 namespace net = fiber::net;
 
 namespace {
-
-net::endpoint loopback(std::uint16_t port = 0) { return net::endpoint::ip("127.0.0.1", port); }
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Reads until the end, and counts those who are there and those who were cancelled.
 struct audience {

@@ -1,11 +1,10 @@
 // Sockets over loopback, with peers that behave and peers that do not: streams, listeners, servers, names, datagrams.
-#include "fiber/net.hpp"
-
 #include <future>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/api/fixture.hpp"
+#include "tests/api/net_fixture.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
@@ -13,27 +12,9 @@ namespace net = fiber::net;
 
 namespace {
 
-net::endpoint loopback(std::uint16_t port = 0) { return net::endpoint::ip("127.0.0.1", port); }
-
-// Two connected streams.
-struct connection {
-    net::listener door{loopback()};
-    net::stream far = net::connect(door.local());
-    net::stream near = door.accept();
-};
-
 void echo(net::stream peer) {
     char block[1024];
     while (const std::size_t count = peer.read_some(block)) peer.write_all(io::const_bytes(block, count));
-}
-
-std::string what_of(auto&& f) {
-    try {
-        f();
-    } catch (const std::system_error& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
 }
 
 }  // namespace

@@ -36,10 +36,7 @@ TEST_CASE("a time limit withdraws a queued call: what that holds may wait for ot
         const taken_thread taken;
         fiber::event over;
         std::atomic<bool> waiting{false};
-        auto lets_go = fiber::spawn([&] {
-            CHECK(yield_until([&] { return waiting.load(); }));
-            over.set();
-        });
+        auto lets_go = let_go(over, waiting);
         const auto call = [&] { fiber::to_thread([held = waits_at_its_end(over, &waiting)] { FAIL("ran"); }); };
         CHECK_THROWS_AS(fiber::with_timeout(1ms, call), fiber::timeout_error);
         CHECK(tracked::live() == 0);

@@ -66,8 +66,6 @@ failure failure_of(const std::vector<std::string>& arguments, const fiber::proce
     return {};
 }
 
-bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 extern "C" int pidfd_open(pid_t child, unsigned flags) noexcept {

@@ -201,12 +201,7 @@ TEST_CASE("row 25: leftover tasks are cancelled and waited for when the main tas
             std::atomic<bool> started{false};
             fiber::spawn([&] {
                 started = true;
-                try {
-                    park_until_cancelled();
-                } catch (const fiber::cancelled&) {
-                    cleaned = true;
-                    throw;
-                }
+                note_cancellation(cleaned);
             }).detach();
             REQUIRE(yield_until([&] { return started.load(); }));
             throw std::runtime_error("main failed");

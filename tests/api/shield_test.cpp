@@ -136,14 +136,7 @@ TEST_CASE("row 26: the shield does not outlive its task's owner: who drops the t
     on_each_worker_count([] {
         std::atomic<bool> inner_cancelled{false};
         auto owner = fiber::spawn([&] {
-            auto inner = fiber::spawn([&] {
-                try {
-                    park_until_cancelled();
-                } catch (const fiber::cancelled&) {
-                    inner_cancelled = true;
-                    throw;
-                }
-            });
+            auto inner = fiber::spawn([&] { note_cancellation(inner_cancelled); });
             fiber::shield(inner).get();
         });
         settle();

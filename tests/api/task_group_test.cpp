@@ -274,14 +274,7 @@ TEST_CASE("row 18: a body cancelled from outside throws plain cancelled, with th
         std::atomic<bool> child_ended{false};
         auto parent = fiber::spawn([&] {
             fiber::with_task_group([&](fiber::task_group& group) {
-                group.spawn([&] {
-                    try {
-                        park_until_cancelled();
-                    } catch (const fiber::cancelled&) {
-                        child_ended = true;
-                        throw;
-                    }
-                });
+                group.spawn([&] { note_cancellation(child_ended); });
                 park_until_cancelled();
             });
         });

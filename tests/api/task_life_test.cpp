@@ -18,12 +18,7 @@ TEST_CASE("a moved task keeps its identity, and assignment cancels and joins the
         std::atomic<bool> cleaned{false};
         auto target = fiber::spawn([&] {
             started = true;
-            try {
-                park_until_cancelled();
-            } catch (const fiber::cancelled&) {
-                cleaned = true;
-                throw;
-            }
+            note_cancellation(cleaned);
         });
         REQUIRE(yield_until([&] { return started.load(); }));
         target = fiber::spawn([] {});
