@@ -32,6 +32,23 @@ landing fiber_engine_jump(void* to, void* handed) noexcept {
 }
 #endif
 
+#if FIBER_TSAN
+namespace {
+
+// TSan notes a signal with the execution that it meets, and tells of it when that execution next calls something that
+// TSan knows. One that is noted with an execution which leaves would wait for its return. So nothing is noted from here
+// to the arrival, and what was noted before is told by this very call, for TSan knows it.
+void keep_signals_back(sigset_t& before) noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+}
+
+void let_signals_in(const sigset_t& before) noexcept { pthread_sigmask(SIG_SETMASK, &before, nullptr); }
+
+}  // namespace
+#endif
+
 struct context::making {
     // Just before leaving for `to`. Nothing between here and the jump may call an instrumented function.
     static void depart([[maybe_unused]] context& from, [[maybe_unused]] context& to) noexcept {
@@ -39,6 +56,7 @@ struct context::making {
         __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.size_);
 #endif
 #if FIBER_TSAN
+        keep_signals_back(from.signals_);
         from.tsan_fiber_ = __tsan_get_current_fiber();
         __tsan_switch_to_fiber(to.tsan_fiber_, 0);
 #endif
@@ -50,6 +68,9 @@ struct context::making {
         auto& left = *static_cast<context*>(from.handed);
 #if FIBER_ASAN
         __sanitizer_finish_switch_fiber(fake_stack, &left.bottom_, &left.size_);
+#endif
+#if FIBER_TSAN
+        let_signals_in(left.signals_);
 #endif
         void* argument = left.sp_;
         left.sp_ = from.sp;
@@ -84,6 +105,7 @@ void context::make(const stack_view& where, entry start) noexcept {
 #endif
     sp_ = make_fcontext(where.base, where.size(), &making::start);
 #if FIBER_TSAN
+    keep_signals_back(signals_);
     void* maker = __tsan_get_current_fiber();
     tsan_fiber_ = __tsan_create_fiber(0);
     __tsan_switch_to_fiber(tsan_fiber_, 0);
@@ -91,6 +113,7 @@ void context::make(const stack_view& where, entry start) noexcept {
     sp_ = jump(sp_, &start).sp;
 #if FIBER_TSAN
     __tsan_switch_to_fiber(maker, 0);
+    let_signals_in(signals_);
 #endif
 }
 

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <signal.h>
 
 #include "scheduler/base/check.hpp"
 #include "scheduler/base/sanitizers.hpp"
@@ -92,6 +93,7 @@ class context {
 #endif
 #if FIBER_TSAN
     void* tsan_fiber_ = nullptr;
+    sigset_t signals_;  // between leaving and arriving: those that the thread has blocked
 #endif
 };
 

@@ -108,7 +108,8 @@ TEST_CASE("a plain thread waits for signals, too") {
     CHECK(stop.wait_for(patience) == SIGUSR1);
 }
 
-// Under TSan the signal waited until the thread that it had met woke for another reason: with all workers asleep, never.
+// Under TSan the signal waited until the thread that it had met woke for another reason, or until the fiber that it had
+// met came back: with all workers asleep, never.
 TEST_CASE("a signal that another process or thread sends reaches a program all of whose workers sleep") {
     on_each_worker_count([] {
         fiber::signals stop{SIGUSR1};
