@@ -80,18 +80,22 @@ bool detail::wait_writable_until(int fd, engine::nanos deadline) {
 
 // --- descriptor ---
 
-descriptor::descriptor(int fd) {
+descriptor::descriptor(int fd) : descriptor(fd, engine::short_read::unknown) {}
+
+descriptor::descriptor(int fd, engine::short_read means) {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0 || (!(flags & O_NONBLOCK) && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) {
         const int error = errno;
         throw std::system_error(error, std::generic_category(), "fiber: take over descriptor " + std::to_string(fd));
     }
-    source_ = new io_source(fd, io_source::ownership::owned);
+    source_ = new io_source(fd, io_source::ownership::owned, means);
 }
 
-descriptor detail::own(int fd) {
+descriptor detail::own(int fd) { return own(fd, engine::short_read::unknown); }
+
+descriptor detail::own(int fd, engine::short_read means) {
     try {
-        return descriptor(fd);
+        return descriptor(fd, means);
     } catch (...) {
         ::close(fd);
         throw;

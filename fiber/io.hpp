@@ -21,7 +21,8 @@ namespace fiber {
 
 namespace engine {
 class io_source;
-}
+enum class short_read : bool;
+}  // namespace engine
 
 namespace io {
 
@@ -87,7 +88,12 @@ struct const_bytes {
 void wait_readable(int fd);
 void wait_writable(int fd);
 
+class descriptor;
+
 namespace detail {
+// As descriptor's constructor, but closes the number if it throws.
+descriptor own(int fd);
+descriptor own(int fd, engine::short_read means);
 [[nodiscard]] bool wait_readable_until(int fd, engine::nanos deadline);
 [[nodiscard]] bool wait_writable_until(int fd, engine::nanos deadline);
 }  // namespace detail
@@ -164,17 +170,12 @@ class descriptor {
     engine::io_source* source() const noexcept { return source_; }
 
  private:
+    friend descriptor detail::own(int fd, engine::short_read means);
+    descriptor(int fd, engine::short_read means);
     void destroy() noexcept;
 
     engine::io_source* source_ = nullptr;
 };
-
-namespace detail {
-
-// As descriptor's constructor, but closes the number if it throws.
-descriptor own(int fd);
-
-}  // namespace detail
 
 }  // namespace io
 }  // namespace fiber

@@ -113,7 +113,7 @@ __attribute__((noinline)) pipe_ends pipe() {
     }
     descriptor reader;
     try {
-        reader = detail::own(ends[0]);
+        reader = detail::own(ends[0], engine::short_read::drained);
     } catch (...) {
         ::close(ends[1]);
         throw;

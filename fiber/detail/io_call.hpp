@@ -175,12 +175,12 @@ long perform(engine::io_source& source, engine::io_direction direction, engine::
     }
 }
 
-// A read of a byte stream: fewer bytes than there was room for means that nothing is left, and the next read waits
-// without asking the kernel. All else puts `ready` back.
+// A read. Where fewer bytes than there was room for mean that nothing is left, the next read waits without asking the
+// kernel. All else puts `ready` back.
 template <class Call>
 long perform_read(engine::io_source& source, std::size_t room, engine::nanos deadline, Call call) {
     const long done = perform(source, engine::io_direction::read, deadline, call);
-    const bool drained = done > 0 && static_cast<std::size_t>(done) < room;
+    const bool drained = done > 0 && static_cast<std::size_t>(done) < room && source.is_drained_by_short_read();
     if (!drained && done != timed_out && done != was_closed) {
         engine::raise_and_wake(source, engine::io_direction::read);
     }

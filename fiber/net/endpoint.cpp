@@ -133,12 +133,17 @@ void check_size(int bytes, const char* which) {
 
 }  // namespace
 
+engine::short_read meaning_of_short_read(int family, int type) noexcept {
+    const bool bytes_only = type == SOCK_STREAM && (family == AF_INET || family == AF_INET6);
+    return bytes_only ? engine::short_read::drained : engine::short_read::unknown;
+}
+
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom) {
     check_size(options.send_buffer, "send_buffer");
     check_size(options.receive_buffer, "receive_buffer");
     const int fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const int error = fd < 0 ? errno : apply(fd, family, type, options);
-    if (error == 0) return io::detail::own(fd);
+    if (error == 0) return io::detail::own(fd, detail::meaning_of_short_read(family, type));
     if (fd >= 0) ::close(fd);
     fail(std::error_code(error, std::generic_category()), "make a socket for", for_whom);
 }

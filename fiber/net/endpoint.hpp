@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <system_error>
 
+namespace fiber::engine {
+enum class short_read : bool;
+}
 namespace fiber::io {
 class descriptor;
 }
@@ -58,6 +61,7 @@ namespace detail {
 // The steps of making a socket, each of which throws std::system_error naming operation and endpoint, and
 // invalid_option for a buffer of less than nothing.
 io::descriptor make_socket(int family, int type, const socket_options& options, const endpoint& for_whom);
+engine::short_read meaning_of_short_read(int family, int type) noexcept;
 endpoint local_of(int fd) noexcept;
 endpoint peer_of(int fd) noexcept;
 [[noreturn]] void fail(const std::error_code& error, const char* operation, const endpoint& where);

@@ -30,7 +30,7 @@ bool concerns_one_connection(long outcome) noexcept {
 
 stream take_over(int fd, const endpoint& peer, std::error_code& error) {
     try {
-        return stream(io::detail::own(fd), peer);
+        return stream(io::detail::own(fd, detail::meaning_of_short_read(peer.family(), SOCK_STREAM)), peer);
     } catch (const std::bad_alloc&) {  // the peer sees its connection end
         error = std::make_error_code(std::errc::not_enough_memory);
         return {};

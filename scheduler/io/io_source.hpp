@@ -17,11 +17,17 @@ namespace fiber::engine {
 
 enum class watch_verdict : std::uint8_t { watched, registered, failed };  // registered: just now
 
+// What it means that a read gave less than it was asked for. drained: that nothing is left, so that the next read may
+// wait at once. unknown: there may be more; a terminal gives line by line, what keeps messages apart one at a time, and
+// a Unix socket stops at descriptors that are passed along.
+enum class short_read : bool { unknown, drained };
+
 class alignas(cache_line) io_source {
  public:
     enum class ownership : bool { borrowed, owned };  // owned: close() closes the descriptor
 
-    io_source(int fd, ownership owns) noexcept : fd_(fd), owns_(owns) {}
+    io_source(int fd, ownership owns, short_read means = short_read::unknown) noexcept
+        : fd_(fd), owns_(owns), short_read_(means) {}
     // Requires: nobody waits.
     ~io_source();
     io_source(const io_source&) = delete;
@@ -29,6 +35,7 @@ class alignas(cache_line) io_source {
 
     // Stays the same after close(), when it says nothing any more.
     int fd() const noexcept { return fd_; }
+    bool is_drained_by_short_read() const noexcept { return short_read_ == short_read::drained; }
     readiness& state() noexcept { return state_; }
     const readiness& state() const noexcept { return state_; }
 
@@ -87,6 +94,7 @@ class alignas(cache_line) io_source {
     std::atomic<unsigned> unhindered_{0};
     std::atomic<std::uint8_t> watched_{0};  // a bit for each direction, once its registration stands with home_
     ownership owns_;
+    const short_read short_read_;
     // The registration, under watching_; held over system calls that do not block.
     spin_lock watching_;
     io_interest interest_;

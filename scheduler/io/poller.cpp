@@ -46,7 +46,7 @@ poller::~poller() {
 int poller::control(int operation, int fd, io_interest what, std::uint64_t id) noexcept {
     epoll_event wanted{};
     wanted.events = EPOLLET;
-    if (what.read) wanted.events |= EPOLLIN | EPOLLRDHUP;
+    if (what.read) wanted.events |= EPOLLIN | EPOLLRDHUP | EPOLLPRI;
     if (what.write) wanted.events |= EPOLLOUT;
     wanted.data.u64 = id;
     return ::epoll_ctl(epoll_, operation, fd, &wanted) == 0 ? 0 : errno;

@@ -27,7 +27,7 @@ struct poll_event {
     std::uint64_t id;
     bool readable;
     bool writable;
-    bool read_ended;   // the other side sends nothing more, or an error stands
+    bool read_ended;   // the other side sends nothing more, or an error stands, or urgent data, at which reads stop
     bool write_ended;  // it takes nothing more, or an error stands
 };
 
@@ -56,9 +56,9 @@ class poller {
         const std::uint32_t bits = reported.events;
         const bool broken = bits & (EPOLLERR | EPOLLHUP);
         return {.id = reported.data.u64,
-                .readable = broken || (bits & (EPOLLIN | EPOLLRDHUP)),
+                .readable = broken || (bits & (EPOLLIN | EPOLLRDHUP | EPOLLPRI)),
                 .writable = broken || (bits & EPOLLOUT),
-                .read_ended = broken || (bits & EPOLLRDHUP),
+                .read_ended = broken || (bits & (EPOLLRDHUP | EPOLLPRI)),
                 .write_ended = broken};
     }
 

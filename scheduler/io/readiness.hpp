@@ -4,7 +4,8 @@
 //
 // The word (a guarded_word: its lock also guards the two lists):
 //   ready      for each direction: an operation may succeed. Set by an edge; taken by who tries the operation
-//   ended      for each direction: hang-up or error. There will be no further edge, so `ready` is not taken from it
+//   ended      for each direction: hang-up, error, or urgent data, at which reads stop. There may be no further edge,
+//              so `ready` is not taken from it until the operation has said EAGAIN (take_all)
 //   closed     close() was called; nobody enters any more
 //   users      how many are between enter() and leave(): the last of them gives a closed descriptor back
 //
