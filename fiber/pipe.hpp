@@ -14,7 +14,8 @@
 namespace fiber::io {
 
 // Reads as net::stream does. All reads are cancellation points. Those with a std::error_code report there instead of
-// throwing std::system_error, timeout_error, incomplete_read, limit_overrun.
+// throwing std::system_error, timeout_error, incomplete_read, limit_overrun. A read while another waits in
+// read_exactly, read_until or read_all throws usage_error.
 class pipe_reader {
  public:
     static constexpr std::size_t default_line = 64 * 1024;
@@ -34,7 +35,7 @@ class pipe_reader {
     std::size_t read_some(mutable_bytes into, std::error_code& error, limit within = {});
 
     // All of it. The end before that: incomplete_read; with an error code errc::end_of_stream, and the count says how
-    // much came. When the time is up or it is cancelled, what came stays here if it is no more than 4 KiB.
+    // much came. When the time is up, it is cancelled or fails otherwise, what came stays here.
     void read_exactly(mutable_bytes into, limit within = {});
     std::size_t read_exactly(mutable_bytes into, std::error_code& error, limit within = {});
     std::string read_exactly(std::size_t size, limit within = {});

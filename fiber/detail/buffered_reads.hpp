@@ -1,11 +1,13 @@
 // Reads of a byte stream through a read_buffer: sockets and pipes read alike, but for the system call.
-// Not for users: only .cpp files include it. One fiber or thread at a time.
+// Not for users: only .cpp files include it. One fiber or thread at a time: one that comes while another waits for what
+// will go through the buffer gets usage_error.
 //
 // All are cancellation points and report into `error`, which is clear when they succeed. `Receive`: (fd, memory, size)
 // -> count, 0 at the end, or -errno.
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -26,15 +28,16 @@ struct buffered_reads {
 
     // At least one byte, at most all that fit; 0: the end, an error, or nothing fits.
     std::size_t some(io::mutable_bytes into) {
-        if (buffer.size() == 0) [[likely]]
-            return receive_into(into.data, into.size);
-        error.clear();
-        return buffer.take(into.data, into.size);
+        if (buffer.is_lent()) [[unlikely]]
+            throw_two_at_once();
+        return some_of_mine(into);
     }
 
-    // All of it, or less with an error. What fits into a small buffer is taken out of it only when all is there:
-    // nothing is lost when the time is up.
+    // All of it, or less at the end. Whatever else ends it, what came stands in the buffer: nothing is lost when the
+    // time is up. What fits into a small buffer is taken out of it only when all is there; more goes straight to where
+    // it is wanted.
     std::size_t exactly(io::mutable_bytes into) {
+        const borrowed mine(*this);
         error.clear();
         while (into.size <= read_buffer::small && buffer.size() < into.size) {
             if (fill(into.size)) continue;
@@ -43,18 +46,27 @@ struct buffered_reads {
             return buffer.take(into.data, into.size);
         }
         std::size_t done = 0;
-        while (done < into.size) {
-            const std::size_t count = some(io::mutable_bytes(static_cast<char*>(into.data) + done, into.size - done));
-            if (count == 0 && !error) error = io::errc::end_of_stream;
-            if (error) break;
-            done += count;
+        try {
+            for (std::size_t count = 1; count != 0 && done < into.size; done += count) {
+                count = some_of_mine(io::mutable_bytes(static_cast<char*>(into.data) + done, into.size - done));
+            }
+        } catch (...) {
+            put_back(into.data, done);
+            throw;
         }
+        if (done == into.size) return done;
+        if (error) {
+            put_back(into.data, done);
+            return 0;
+        }
+        error = io::errc::end_of_stream;
         return done;
     }
 
     // Up to and with the delimiter. At the end `into` has what came. Throws invalid_option.
     void until(std::string& into, std::string_view delimiter, std::size_t most) {
         if (delimiter.empty()) throw invalid_option("fiber: read_until(): the delimiter is empty");
+        const borrowed mine(*this);
         into.clear();
         error.clear();
         std::size_t looked_at = 0;
@@ -83,13 +95,14 @@ struct buffered_reads {
     // Whatever happens, `into` has what came, also when `cancelled` is thrown.
     void all(std::string& into, std::size_t most) {
         constexpr std::size_t largest_step = 256 * 1024;
+        const borrowed mine(*this);
         error.clear();
         for (std::size_t step = read_buffer::small; most != 0; step = std::min(step * 2, largest_step)) {
             const std::size_t before = into.size();
             const std::size_t room = std::min(step, most);
             const trimmed_string grown{into, before};
             into.resize(before + room);
-            const std::size_t count = some(io::mutable_bytes(into.data() + before, room));
+            const std::size_t count = some_of_mine(io::mutable_bytes(into.data() + before, room));
             grown.size += count;
             if (count == 0) return;
             most -= count;
@@ -98,12 +111,42 @@ struct buffered_reads {
     }
 
  private:
+    struct borrowed {
+        explicit borrowed(buffered_reads& of) : buffer(of.buffer) {
+            if (buffer.is_lent()) [[unlikely]]
+                of.throw_two_at_once();
+            buffer.lend();
+        }
+        ~borrowed() { buffer.take_home(); }
+        read_buffer& buffer;
+    };
+
     // Cuts a string to what has been written, however the scope is left.
     struct trimmed_string {
         ~trimmed_string() { text.resize(size); }
         std::string& text;
         mutable std::size_t size;
     };
+
+    [[noreturn]] void throw_two_at_once() const {
+        throw usage_error("fiber: read from descriptor " + std::to_string(source != nullptr ? source->fd() : -1) +
+                          " while another read of this stream is under way: one at a time");
+    }
+
+    std::size_t some_of_mine(io::mutable_bytes into) {
+        if (buffer.size() == 0) [[likely]]
+            return receive_into(into.data, into.size);
+        error.clear();
+        return buffer.take(into.data, into.size);
+    }
+
+    // Requires: the buffer is empty, as after any read that went to the kernel. Throws std::bad_alloc.
+    void put_back(const void* from, std::size_t count) {
+        if (count == 0) return;
+        buffer.reserve(count);
+        std::memcpy(buffer.room(), from, count);
+        buffer.add(count);
+    }
 
     // Reads once, behind what is there; makes room for `wanted` bytes in all. false: the end, or `error`.
     bool fill(std::size_t wanted) {

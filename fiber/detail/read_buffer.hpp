@@ -44,11 +44,17 @@ class read_buffer {
     std::size_t room_size() const noexcept { return capacity_ - end_; }
     void add(std::size_t count) noexcept { end_ += count; }
 
+    // Is an operation under way that may wait with a pointer to room()? Nobody else may touch the buffer then.
+    bool is_lent() const noexcept { return lent_; }
+    void lend() noexcept { lent_ = true; }
+    void take_home() noexcept { lent_ = false; }
+
  private:
     std::unique_ptr<char[]> memory_;  // none until it is needed
     std::size_t capacity_ = 0;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
+    bool lent_ = false;
 };
 
 }  // namespace fiber::detail

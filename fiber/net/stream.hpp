@@ -40,13 +40,14 @@ class stream {
 
     // All reads and writes are cancellation points. Those with a std::error_code report there instead of throwing
     // std::system_error (whose what() names operation, peer and cause), timeout_error, incomplete_read, limit_overrun.
+    // A read while another waits in read_exactly, read_until or read_all throws usage_error.
 
     // At least one byte, at most all that fit; 0: the end (or nothing fits).
     std::size_t read_some(io::mutable_bytes into, io::limit within = {});
     std::size_t read_some(io::mutable_bytes into, std::error_code& error, io::limit within = {});
 
     // All of it. The end before that: incomplete_read; with an error code errc::end_of_stream, and the count says how
-    // much came. When the time is up or it is cancelled, what came stays in the stream if it fits into its buffer.
+    // much came. When the time is up, it is cancelled or fails otherwise, what came stays in the stream.
     void read_exactly(io::mutable_bytes into, io::limit within = {});
     std::size_t read_exactly(io::mutable_bytes into, std::error_code& error, io::limit within = {});
     std::string read_exactly(std::size_t size, io::limit within = {});

@@ -140,3 +140,55 @@ TEST_CASE("a short read: sockets stop at urgent data, and at descriptors that ar
                         });
     });
 }
+
+// More than fits into a small buffer is read straight to where it is wanted; what had come there was lost.
+TEST_CASE("a long read_exactly that is timed out or cancelled leaves what came in the stream") {
+    on_each_worker_count([] {
+        connection both;
+        const std::string first(6'000, 'a');
+        const std::string second(5'000, 'b');
+        both.far.write_all(first);
+        CHECK_THROWS_AS(both.near.read_exactly(10'000, 10ms), fiber::timeout_error);
+        std::error_code error;
+        std::string into(10'000, '\0');
+        CHECK(both.near.read_exactly(into, error, 0ms) == 0);
+        CHECK(error == std::errc::timed_out);
+        CHECK(both.near.buffered() == first.size());
+        auto reading = fiber::spawn([&] { both.near.read_exactly(10'000); });
+        settle();
+        reading.cancel();
+        CHECK_THROWS_AS(reading.get(), fiber::cancelled);
+        both.far.write_all(second);
+        CHECK(both.near.read_exactly(10'000) == first + second.substr(0, 4'000));
+        CHECK(both.near.read_exactly(1'000) == second.substr(4'000));
+        CHECK(both.near.buffered() == 0);
+
+        both.far.write_all(first);
+        both.far.close();
+        try {
+            both.near.read_exactly(10'000);
+            FAIL("there are not so many");
+        } catch (const net::incomplete_read& failure) {
+            CHECK(failure.partial() == first);
+        }
+    });
+}
+
+// Both would have used the one buffer; the second gave back the memory that the first waited with.
+TEST_CASE("a read while another one waits in the buffer is refused, and disturbs nothing") {
+    on_each_worker_count([] {
+        connection both;
+        auto reading = fiber::spawn([&] { return both.near.read_until("\n"); });
+        settle();
+        char block[10];
+        std::string text;
+        CHECK_THROWS_AS(both.near.read_until("\n"), fiber::usage_error);
+        CHECK_THROWS_AS(both.near.read_exactly(5'000), fiber::usage_error);
+        CHECK_THROWS_AS(both.near.read_some(block), fiber::usage_error);
+        CHECK_THROWS_AS(both.near.read_all(), fiber::usage_error);
+        CHECK(what_of<fiber::usage_error>([&] { both.near.read_until("\n"); }).find("another read") != text.npos);
+        both.far.write_all("a line\nand more");
+        CHECK(reading.get() == "a line\n");
+        CHECK(both.near.read_exactly(8) == "and more");
+    });
+}
