@@ -114,7 +114,7 @@ class asio_driver {
 
     task<void> start(std::size_t stack_size);
     void drive();
-    void run_until_idle() noexcept;
+    void run_handlers() noexcept;
     void report();
     static bool is_alone();
 
@@ -176,7 +176,7 @@ inline asio_driver::asio_driver(boost::asio::io_context& context, std::size_t st
     : context_(context), work_(context.get_executor()), inside_(context) {
     const int number = ::fcntl(inside_.descriptor(), F_DUPFD_CLOEXEC, 0);
     if (number < 0) throw std::system_error(errno, std::generic_category(), "fiber::asio_driver: watch an io_context");
-    events_ = io::descriptor(number);
+    events_ = io::detail::own(number);
     context.restart();
     task_ = start(stack_size);
 }
@@ -188,7 +188,7 @@ inline asio_driver::~asio_driver() {
 
 inline void asio_driver::drive() {
     while (events_.is_open() && !context_.stopped() && !(stopping_ && is_alone())) {
-        detail::call_off_fiber([this]() noexcept { run_until_idle(); });
+        detail::call_off_fiber([this]() noexcept { run_handlers(); });
         report();
         if (inside_.expect_interrupt() && !context_.stopped()) {  // from there on a stop interrupts, too
             wait_for_events();
@@ -198,9 +198,12 @@ inline void asio_driver::drive() {
     }
 }
 
-inline void asio_driver::run_until_idle() noexcept {
+// Some of them: those that post others without end leave the worker to its fibers in between.
+inline void asio_driver::run_handlers() noexcept {
+    constexpr int most_at_once = 128;
     try {
-        context_.poll();
+        for (int count = 0; count < most_at_once && context_.poll_one() != 0; ++count) {
+        }
     } catch (...) {
         thrown_ = std::current_exception();
     }
@@ -241,13 +244,13 @@ inline asio_driver::~asio_driver() {
 inline void asio_driver::drive() {
     while (!context_.stopped()) {
         future<void> running =
-            run_in_executor([this] { detail::call_off_fiber([this]() noexcept { run_until_idle(); }); });
+            run_in_executor([this] { detail::call_off_fiber([this]() noexcept { run_handlers(); }); });
         wait_for_end(running);
         report();
     }
 }
 
-inline void asio_driver::run_until_idle() noexcept {
+inline void asio_driver::run_handlers() noexcept {
     try {
         context_.run();
     } catch (...) {
@@ -271,12 +274,32 @@ inline void asio_driver::wait_for_end(future<void>& running) {
 
 #endif
 
+template <class Canceller>
+inline constexpr bool detail::is_fiber_token<fiber_token<Canceller>> = true;
+
 }  // namespace fiber
 
 namespace boost::asio {
 
 template <class Canceller, class R, class... Args>
 class async_result<fiber::fiber_token<Canceller>, R(Args...)> : public fiber::detail::asio_result<Canceller, Args...> {
+};
+
+// bind_executor(executor, use_fiber). Asio's own starts nothing for a token that waits (Boost 1.74), and does not say
+// where the handlers run, which on_cancel() has to know.
+template <class Token, class Executor, class Signature>
+requires fiber::detail::is_fiber_token<Token>
+class async_result<executor_binder<Token, Executor>, Signature> {
+ public:
+    using return_type = typename async_result<Token, Signature>::return_type;
+
+    template <class Initiation, class Binder, class... A>
+    static return_type initiate(Initiation&& initiation, Binder&& binder, A&&... arguments) {
+        using bound = fiber::detail::bound_initiation<Executor, std::decay_t<Initiation>>;
+        auto& token = binder.get();
+        return async_initiate<decltype(token), Signature>(
+            bound{binder.get_executor(), std::forward<Initiation>(initiation)}, token, std::forward<A>(arguments)...);
+    }
 };
 
 }  // namespace boost::asio

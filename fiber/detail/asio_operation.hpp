@@ -19,8 +19,10 @@
 
 // Below the others: Boost 1.74's headers use <utility> without including it.
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/version.hpp>
 #include <boost/system/system_error.hpp>
 // clang-format on
@@ -79,6 +81,31 @@ template <class T>
 inline constexpr bool is_completion_error = std::is_same_v<T, boost::system::error_code> ||
                                             std::is_same_v<T, std::error_code> || std::is_same_v<T, std::exception_ptr>;
 
+// What a fiber gets of an operation of the signature void(Args...), without the error that leads: nothing, the one
+// value, or a tuple. Written out, not deduced: to choose among its overloads Asio asks of each what the token would
+// return, also of one with a type that does not compile (a socket whose executor is a socket).
+template <class... Values>
+struct values_together {
+    using type = std::tuple<Values...>;
+};
+template <>
+struct values_together<> {
+    using type = void;
+};
+template <class Value>
+struct values_together<Value> {
+    using type = Value;
+};
+template <class... Args>
+struct values_of_signature : values_together<Args...> {};
+template <class First, class... Rest>
+requires is_completion_error<First>
+struct values_of_signature<First, Rest...> : values_together<Rest...> {
+};
+
+template <class... Args>
+using asio_value = typename values_of_signature<std::decay_t<Args>...>::type;
+
 [[noreturn]] inline void throw_completion_error(const boost::system::error_code& error) {
     throw boost::system::system_error(error);
 }
@@ -108,12 +135,12 @@ class asio_operation {
     }
     void abandon() noexcept { done_.come(); }
 
-    // The values without the error that leads them: none, the one, or a tuple. `error`: where a boost error_code goes
-    // instead of being thrown. `cancelled`: a cancellation came while it was waited for. Requires: it has come.
-    auto take(boost::system::error_code* error, bool cancelled) {
+    // `error`: where a boost error_code goes instead of being thrown. `cancelled`: a cancellation came while it was
+    // waited for. Requires: it has come.
+    asio_value<Args...> take(boost::system::error_code* error, bool cancelled) {
         if (!values_) throw_without_values(cancelled);
         return std::apply(
-            [&]<class... T>(T&... values) {
+            [&]<class... T>(T&... values) -> asio_value<Args...> {
                 if constexpr (sizeof...(T) == 0) {
                     if (error != nullptr) error->clear();
                 } else {
@@ -315,7 +342,7 @@ template <class Canceller, class... Args>
 class asio_result {
  public:
     using completion_handler_type = asio_handler<Args...>;
-    using return_type = decltype(std::declval<asio_operation<Args...>&>().take(nullptr, false));
+    using return_type = asio_value<Args...>;
 
     template <class Initiation, class Token, class... A>
     static return_type initiate(Initiation&& initiation, Token token, A&&... arguments) {
@@ -351,6 +378,30 @@ class asio_result {
         std::forward<Initiation>(initiation)(std::move(handler), std::forward<A>(arguments)...);
     }
 };
+
+// Starts an operation whose handlers run on an executor of the caller's choice.
+template <class Executor, class Initiation>
+struct bound_initiation {
+    using executor_type = Executor;
+    executor_type get_executor() const noexcept { return executor; }
+
+    template <class Handler, class... A>
+    void operator()(Handler&& handler, A&&... arguments) {
+        std::move(initiation)(boost::asio::bind_executor(executor, std::forward<Handler>(handler)),
+                              std::forward<A>(arguments)...);
+    }
+
+    Executor executor;
+    Initiation initiation;
+};
+
+// use_fiber, and what Asio's adaptors make of it.
+template <class Token>
+inline constexpr bool is_fiber_token = false;
+template <class Token>
+inline constexpr bool is_fiber_token<boost::asio::redirect_error_t<Token>> = is_fiber_token<Token>;
+template <class Token, class Executor>
+inline constexpr bool is_fiber_token<boost::asio::executor_binder<Token, Executor>> = is_fiber_token<Token>;
 
 }  // namespace detail
 }  // namespace fiber

@@ -75,6 +75,27 @@ TEST_CASE("asio_driver: hundreds of descriptors become readable that nobody read
     });
 }
 
+// The story: the driver ran handlers until there were none. One that posted itself again and again held the worker: no
+// other fiber ran, no timer expired.
+TEST_CASE("asio_driver: a handler that posts itself without end leaves the worker to the fibers") {
+    on_each_worker_count([] {
+        fiber::asio_context context;
+        const auto limit = std::chrono::steady_clock::now() + patience;
+        std::atomic<bool> enough{false};
+        std::atomic<bool> gave_up{false};
+        std::function<void()> again = [&] {
+            gave_up = std::chrono::steady_clock::now() > limit;
+            if (!enough && !gave_up) asio::post(context, again);
+        };
+        asio::post(context, again);
+        for (int turn = 0; turn < 10; ++turn) fiber::yield();
+        fiber::sleep_for(1ms);
+        enough = true;
+        asio::post(context, fiber::use_fiber);  // the last one has run
+        CHECK_FALSE(gave_up);
+    });
+}
+
 TEST_CASE("asio_driver: a handler that throws is reported, and the others run on") {
     on_each_worker_count([] {
         std::atomic<int> reported{0};
