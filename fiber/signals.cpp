@@ -100,14 +100,16 @@ std::uint64_t set_of(std::initializer_list<int> numbers) {
 
 // Requires: the lock. What was set before comes back, unless somebody has set something else meanwhile. One that was
 // sent before, and that no thread has taken in yet, is not for what was set before, which may end the process: to
-// ignore a signal discards it.
+// ignore a signal discards it. Not SIGCHLD: whose children end while that is ignored gets no status from them.
 void forget_locked(watch_table& all, int number) noexcept {
     if (--all.watchers[number] != 0) return;
     struct sigaction now {};
     if (::sigaction(number, nullptr, &now) != 0 || now.sa_handler != &on_signal) return;
-    struct sigaction ignored {};
-    ignored.sa_handler = SIG_IGN;
-    ::sigaction(number, &ignored, nullptr);
+    if (number != SIGCHLD) {
+        struct sigaction ignored {};
+        ignored.sa_handler = SIG_IGN;
+        ::sigaction(number, &ignored, nullptr);
+    }
     ::sigaction(number, &all.before[number], nullptr);
 }
 

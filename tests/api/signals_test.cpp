@@ -175,6 +175,24 @@ TEST_CASE("a signal that was sent before the end of the last object does not end
     CHECK(result.succeeded());
 }
 
+// The story: the end of the last object ignored its signals for a moment, to discard what was on its way. Children that
+// ended while SIGCHLD was ignored left no status, and process::wait() said that somebody else had taken it.
+TEST_CASE("the end of the last object that names SIGCHLD takes no child's status: SIGCHLD is never ignored") {
+    const handler_set mine(SIGCHLD, &count);
+    handled_by_others = 0;
+    sigset_t child;
+    sigset_t before;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    ::pthread_sigmask(SIG_BLOCK, &child, &before);
+    {
+        const fiber::signals ended{SIGCHLD};
+        ::raise(SIGCHLD);  // pends: to ignore it would discard it
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    CHECK(handled_by_others == 1);
+}
+
 TEST_CASE("what is no signal, or cannot be waited for, is refused, and nothing is handled") {
     CHECK(refusal_of([] { fiber::signals none{}; }).find("the set is empty") != std::string::npos);
     CHECK(refusal_of([] { fiber::signals s{0}; }).find("0 is no signal") != std::string::npos);
