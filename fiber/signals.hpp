@@ -7,8 +7,8 @@
 // Each object sees every signal of its set that arrives while it lives, however many objects name it. Several of one
 // number that arrive before they are asked for count as one, as the kernel counts them. What was set for a number
 // before, a handler, the default or to ignore it, is put aside while an object names it, and comes back with the end of
-// the last; but for SIGCHLD it does not meet a signal that was sent before that. A signal that every thread of the process blocks does
-// not arrive.
+// the last; but for SIGCHLD it does not meet a signal that was sent before that. A signal that every thread of the
+// process blocks does not arrive.
 #pragma once
 
 #include <atomic>
