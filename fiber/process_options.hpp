@@ -19,7 +19,8 @@ class stdio {
     };
 
     constexpr stdio(mode how = inherit) noexcept : mode_(how) {}  // not `descriptor`: that needs its number
-    // An open descriptor of the caller's, which stays the caller's, and must stay open until the child was started.
+    // An open descriptor of the caller's, which stays the caller's, and must stay open until the child was started. A
+    // pipe that does not block, such as io::pipe() makes, is one that blocks for the child.
     static constexpr stdio use(int fd) noexcept { return stdio(descriptor, fd); }
 
     // What was asked for; the number of use(), otherwise -1.

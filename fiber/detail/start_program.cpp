@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <new>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 extern "C" {  // glibc 2.36 leaves that to who includes it
 #include <sys/pidfd.h>
@@ -42,6 +44,20 @@ void check(int error, const char* what) {
     if (error != 0) throw std::system_error(error, std::generic_category(), std::string("fiber: process: ") + what);
 }
 
+// A non-blocking pipe once more, as an open file of its own that blocks: a program expects that of its streams, and the
+// caller's may not lose the flag, which belongs to the open file. -1: it is something else, or there is no /proc.
+int open_blocking(int pipe) {
+    const int flags = ::fcntl(pipe, F_GETFL);
+    struct stat what {};
+    if (flags < 0 || !(flags & O_NONBLOCK) || ::fstat(pipe, &what) != 0 || !S_ISFIFO(what.st_mode)) return -1;
+    // Opened without O_NONBLOCK a FIFO would wait for its other end.
+    const std::string path = "/proc/self/fd/" + std::to_string(pipe);
+    const int opened = ::open(path.c_str(), (flags & (O_ACCMODE | O_DIRECT)) | O_NONBLOCK | O_CLOEXEC);
+    if (opened < 0 && (errno == EMFILE || errno == ENFILE)) check(errno, "open a pipe again, so that it blocks");
+    if (opened >= 0) (void)::fcntl(opened, F_SETFL, flags & O_DIRECT);
+    return opened;
+}
+
 // A descriptor above the standard ones, so that setting one stream does not overwrite the source of another.
 class high_descriptor {
  public:
@@ -53,9 +69,14 @@ class high_descriptor {
     high_descriptor& operator=(const high_descriptor&) = delete;
 
     int from(int fd) {
-        if (fd > STDERR_FILENO) return fd;
-        mine_ = ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        if (mine_ < 0) check(errno, "duplicate a descriptor");
+        mine_ = open_blocking(fd);
+        if (mine_ > STDERR_FILENO) return mine_;
+        const int low = std::exchange(mine_, -1);
+        if (low < 0 && fd > STDERR_FILENO) return fd;
+        mine_ = ::fcntl(low < 0 ? fd : low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        const int error = errno;
+        if (low >= 0) ::close(low);
+        if (mine_ < 0) check(error, "duplicate a descriptor");
         return mine_;
     }
 

@@ -326,6 +326,25 @@ TEST_CASE("streams: null, a descriptor, errors to the output; directory, environ
     });
 }
 
+// The story: a child that wrote to the end of an io::pipe(), or read the output of another child, met EAGAIN: the parent's
+// ends do not block, and the flag went along. Few programs expect that: head(1) and wc(1) gave up.
+TEST_CASE("a pipe of the parent's that does not block is one that blocks for the child") {
+    on_each_worker_count([] {
+        auto [reader, writer] = io::pipe();
+        process counts({.in = stdio::use(reader.native_handle()), .out = stdio::pipe, .err = stdio::to_output},
+                       shell("grep flags /proc/self/fdinfo/0; wc -c"));
+        process writes({.out = stdio::use(writer.native_handle())}, {"head", "-c", "1000000", "/dev/zero"});
+        CHECK((::fcntl(writer.native_handle(), F_GETFL) & O_NONBLOCK) != 0);
+        reader.close();
+        writer.close();
+        CHECK(writes.wait().success());
+        const std::string flags = counts.out().read_until("\n");  // "flags:", octal
+        CHECK((std::stoi(flags.substr(flags.find('\t')), nullptr, 8) & O_NONBLOCK) == 0);
+        CHECK(counts.out().read_all() == "1000000\n");
+        CHECK(counts.wait().success());
+    });
+}
+
 TEST_CASE("a child gets three descriptors, no blocked and no ignored signal") {
     const int leaked = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC
     sigset_t blocked;
