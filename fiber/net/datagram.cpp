@@ -14,6 +14,7 @@ datagram_socket::datagram_socket(const endpoint& where, const socket_options& op
     if (::bind(native_handle(), where.native(), where.native_size()) != 0) {
         detail::fail(std::error_code(errno, std::generic_category()), "bind to", where);
     }
+    where_ = local();  // the port is known now, for errors to name
 }
 
 void datagram_socket::connect(const endpoint& to) {
@@ -52,7 +53,7 @@ std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from
 std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from, io::limit within, bool* cut_off) {
     std::error_code error;
     const std::size_t size = receive_from(into, from, error, within, cut_off);
-    if (error) detail::fail(error, "receive on", local());
+    if (error) detail::fail(error, "receive on", is_open() ? local() : where_);
     return size;
 }
 

@@ -40,6 +40,7 @@ class datagram_socket {
 
  private:
     io::descriptor socket_;
+    endpoint where_;
     endpoint peer_;
 };
 

@@ -1,5 +1,6 @@
 #include "fiber/net/endpoint.hpp"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstddef>
@@ -82,7 +83,11 @@ std::string endpoint::to_string() const {
             const auto* local = reinterpret_cast<const sockaddr_un*>(&storage_);
             const std::size_t length = size_ - offsetof(sockaddr_un, sun_path);
             if (size_ <= offsetof(sockaddr_un, sun_path)) return "unix:(unnamed)";
-            if (local->sun_path[0] == '\0') return "unix:@" + std::string(local->sun_path + 1, length - 1);
+            if (local->sun_path[0] == '\0') {
+                std::string name(local->sun_path, length);
+                std::replace(name.begin(), name.end(), '\0', '@');  // a message ends at a zero byte
+                return "unix:" + name;
+            }
             return "unix:" + std::string(local->sun_path, ::strnlen(local->sun_path, length));
         }
         default:

@@ -16,6 +16,25 @@ namespace {
 
 constexpr std::size_t most_pieces = 64;  // of one system call
 
+// What has ended a connection the kernel says once, to whoever comes first, who reads or who writes. To one who reads later
+// the stream would look complete: so it is kept. `outcome`: a system call's.
+long lasting(engine::io_source& source, long outcome) noexcept {
+    switch (-outcome) {
+        case 0:
+            return -source.kept_failure();
+        case ECONNRESET:
+        case ECONNABORTED:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+            source.keep_failure(static_cast<int>(-outcome));
+            break;
+        default:
+            break;
+    }
+    return outcome;
+}
+
 }  // namespace
 
 stream::stream(io::descriptor connected) : socket_(std::move(connected)) {
@@ -32,8 +51,9 @@ namespace {
 
 auto reads(engine::io_source* source, fiber::detail::read_buffer& buffer, std::error_code& error,
            const io::limit& within) noexcept {
-    const auto receive = [](int fd, void* into, std::size_t size) noexcept {
-        return fiber::detail::receive_now(fd, into, size, 0);
+    const auto receive = [source](int fd, void* into, std::size_t size) noexcept {
+        const long outcome = fiber::detail::receive_now(fd, into, size, 0);
+        return outcome > 0 ? outcome : lasting(*source, outcome);
     };
     return fiber::detail::buffered_reads<decltype(receive)>{source, buffer, within.deadline(), error, receive};
 }
@@ -100,10 +120,13 @@ std::string stream::read_all(std::size_t most, io::limit within) {
 
 std::size_t stream::write_some(io::const_bytes from, std::error_code& error, io::limit within) {
     if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
-    return fiber::detail::settled(
-        fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                               [&](int fd) { return fiber::detail::send_now(fd, from.data, from.size, 0); }),
-        error);
+    return fiber::detail::settled(fiber::detail::perform(*source(), io_direction::write, within.deadline(),
+                                                         [&, to = source()](int fd) {
+                                                             const long outcome =
+                                                                 fiber::detail::send_now(fd, from.data, from.size, 0);
+                                                             return outcome >= 0 ? outcome : lasting(*to, outcome);
+                                                         }),
+                                  error);
 }
 
 std::size_t stream::write_some(io::const_bytes from, io::limit within) {
@@ -147,7 +170,10 @@ std::size_t stream::write_all(const io::const_bytes* pieces, std::size_t count, 
         if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
         std::size_t sent = fiber::detail::settled(
             fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                                   [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); }),
+                                   [&, to = source()](int fd) {
+                                       const long outcome = fiber::detail::send_message_now(fd, message, 0);
+                                       return outcome >= 0 ? outcome : lasting(*to, outcome);
+                                   }),
             error);
         if (error) return total;
         total += sent;

@@ -42,7 +42,8 @@ class stream {
     // std::system_error (whose what() names operation, peer and cause), timeout_error, incomplete_read, limit_overrun.
     // A read while another waits in read_exactly, read_until or read_all throws usage_error.
 
-    // At least one byte, at most all that fit; 0: the end (or nothing fits).
+    // At least one byte, at most all that fit; 0: the end (or nothing fits). Of a connection that was reset there is no
+    // end: every read that comes too late says so, also when a write has heard of it first.
     std::size_t read_some(io::mutable_bytes into, io::limit within = {});
     std::size_t read_some(io::mutable_bytes into, std::error_code& error, io::limit within = {});
 

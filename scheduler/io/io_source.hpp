@@ -66,6 +66,10 @@ class alignas(cache_line) io_source {
     }
     void forget_unhindered() noexcept { unhindered_.store(0, std::memory_order_relaxed); }
 
+    // What has ended the connection behind it, for those to whom the kernel does not say it any more: errno, or 0.
+    void keep_failure(int error) noexcept { failure_.store(error, std::memory_order_relaxed); }
+    int kept_failure() const noexcept { return failure_.load(std::memory_order_relaxed); }
+
     // All who wait are handed out (see readiness::close), and the descriptor is closed as soon as nobody uses it.
     // false: it was closed before.
     template <class Claim>
@@ -99,6 +103,7 @@ class alignas(cache_line) io_source {
     spin_lock watching_;
     io_interest interest_;
     reactor::registration registration_ = 0;
+    std::atomic<int> failure_{0};
 };
 
 }  // namespace fiber::engine

@@ -233,7 +233,8 @@ TEST_CASE("close() ends a datagram's wait, to send and to receive, with an error
             return what_of([&] { (void)one.receive({&byte, 1}); });
         });
         settle();
+        const std::string where = one.local().to_string();
         one.close();
-        CHECK(has(receiving.get(), "it was closed on this side"));
+        CHECK(has(receiving.get(), "receive on " + where + ": it was closed on this side"));
     });
 }

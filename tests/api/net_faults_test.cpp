@@ -217,6 +217,34 @@ TEST_CASE("every error says the operation, the peer and the cause") {
         CHECK(has(what_of([&] { net::listener again(both.door.local()); }), "bind to " + door));
         CHECK(has(what_of([&] { (void)net::resolve("no-such-host.invalid", 1); }), "resolve no-such-host.invalid: "));
         CHECK(has(what_of([] { (void)net::datagram_socket().send("x"); }), "closed"));
+        const std::string_view unheard("\0no\0body", 8);  // zero bytes would end the message before the cause
+        CHECK(what_of([&] { (void)net::connect(net::endpoint::unix_path(unheard)); }) ==
+              "fiber: connect to unix:@no@body: Connection refused");
+    });
+}
+
+// The kernel says once that a connection was reset. If the writer came first, the reader was told of an end, and took what
+// had come for all.
+TEST_CASE("a reset that the writer has heard of is no end to the reader") {
+    on_each_worker_count([] {
+        connection both;
+        auto reading = fiber::spawn([&] { return what_of([&] { (void)both.near.read_until("\n"); }); });
+        both.far.write_all("a part of it");
+        settle();
+        both.far.reset();
+        std::error_code error;
+        while (!error) (void)both.near.write_some("x", error);
+        CHECK((error == std::errc::connection_reset || error == std::errc::broken_pipe));
+        const std::string wanted = "read from " + both.near.peer().to_string();
+        for (const std::string& what : {reading.get(), what_of([&] { (void)both.near.read_until("\n"); }),
+                                        what_of([&] { (void)both.near.read_exactly(100); })}) {
+            CHECK(has(what, wanted));
+            CHECK(has(what, "reset"));
+        }
+        CHECK(both.near.read_exactly(12) == "a part of it");  // what came before is there
+        std::string rest;
+        both.near.read_all(rest, 100, error);
+        CHECK(error == std::errc::connection_reset);
     });
 }
 
