@@ -1,16 +1,47 @@
 #include "fiber/net/datagram.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 #include "fiber/detail/io_call.hpp"
 
 namespace fiber::net {
 
 using engine::io_direction;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Of a Unix socket that has not been connected the kernel tells nobody when its peer has room again, and every try that
+// fails looks like room to whoever watches. So it is tried now and then.
+long send_until_there_is_room(engine::io_source& source, const msghdr& message, engine::nanos deadline) {
+    constexpr std::chrono::nanoseconds longest_pause = 16ms;
+    fiber::detail::check_cancelled();
+    fiber::detail::let_others_run(source);
+    for (std::chrono::nanoseconds pause = 50us;; pause = std::min(pause * 2, longest_pause)) {
+        const long outcome = fiber::detail::call_now(
+            &source, [&](int fd) noexcept { return fiber::detail::send_message_now(fd, message, 0); });
+        if (outcome != -EAGAIN) return outcome;
+        const engine::nanos now = fiber::detail::current_time();
+        if (deadline <= now) return fiber::detail::timed_out;
+        sleep_for(std::min(pause, std::chrono::nanoseconds(deadline - now)));
+    }
+}
+
+long send_or_wait(engine::io_source* source, const endpoint& to, const msghdr& message, engine::nanos deadline) {
+    if (source == nullptr) return fiber::detail::was_closed;
+    if (to.family() == AF_UNIX) return send_until_there_is_room(*source, message, deadline);
+    return fiber::detail::perform(*source, io_direction::write, deadline,
+                                  [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); });
+}
+
+}  // namespace
 
 datagram_socket::datagram_socket(int family, const socket_options& options)
     : socket_(detail::make_socket(family, SOCK_DGRAM, options, {})) {}
 
 datagram_socket::datagram_socket(const endpoint& where, const socket_options& options)
-    : datagram_socket(where.family(), options) {
+    : socket_(detail::make_socket(where.family(), SOCK_DGRAM, options, where)) {
     if (::bind(native_handle(), where.native(), where.native_size()) != 0) {
         detail::fail(std::error_code(errno, std::generic_category()), "bind to", where);
     }
@@ -53,6 +84,7 @@ std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from
 std::size_t datagram_socket::receive_from(io::mutable_bytes into, endpoint& from, io::limit within, bool* cut_off) {
     std::error_code error;
     const std::size_t size = receive_from(into, from, error, within, cut_off);
+    if (error && peer_.native_size() != 0) detail::fail(error, "receive from", peer_);
     if (error) detail::fail(error, "receive on", is_open() ? local() : where_);
     return size;
 }
@@ -77,11 +109,7 @@ void datagram_socket::send_to(io::const_bytes data, const endpoint& to, std::err
     }
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    const long outcome =
-        socket_.source() == nullptr
-            ? fiber::detail::was_closed
-            : fiber::detail::perform(*socket_.source(), io_direction::write, within.deadline(),
-                                     [&](int fd) { return fiber::detail::send_message_now(fd, message, 0); });
+    const long outcome = send_or_wait(socket_.source(), to, message, within.deadline());
     if (outcome < 0) error = fiber::detail::error_of(outcome);
 }
 

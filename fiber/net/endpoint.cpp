@@ -76,9 +76,12 @@ std::string endpoint::to_string() const {
         case AF_INET:
             ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage_)->sin_addr, text, sizeof text);
             return std::string(text) + ":" + std::to_string(port());
-        case AF_INET6:
-            ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(&storage_)->sin6_addr, text, sizeof text);
-            return "[" + std::string(text) + "]:" + std::to_string(port());
+        case AF_INET6: {
+            const auto* six = reinterpret_cast<const sockaddr_in6*>(&storage_);
+            ::inet_ntop(AF_INET6, &six->sin6_addr, text, sizeof text);
+            const std::string scope = six->sin6_scope_id != 0 ? "%" + std::to_string(six->sin6_scope_id) : "";
+            return "[" + std::string(text) + scope + "]:" + std::to_string(port());
+        }
         case AF_UNIX: {
             const auto* local = reinterpret_cast<const sockaddr_un*>(&storage_);
             const std::size_t length = size_ - offsetof(sockaddr_un, sun_path);

@@ -32,7 +32,7 @@ class endpoint {
     // AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC of an empty one.
     int family() const noexcept { return size_ == 0 ? AF_UNSPEC : storage_.ss_family; }
     std::uint16_t port() const noexcept;  // 0 of what has none
-    // "127.0.0.1:80", "[::1]:80", "unix:/run/x"; for messages.
+    // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" (the number of the interface), "unix:/run/x"; for messages.
     std::string to_string() const;
 
     // For system calls. Good as long as the endpoint is.

@@ -129,6 +129,12 @@ TEST_CASE("each operation can report into an error code") {
     });
 }
 
+TEST_CASE("an address that belongs to an interface is named with it") {
+    const std::vector<net::endpoint> found = fiber::run([] { return net::resolve("fe80::1%1", 80); });
+    REQUIRE(found.size() == 1);
+    CHECK(found.front().to_string() == "[fe80::1%1]:80");
+}
+
 TEST_CASE("IPv6: streams, datagrams, and a listener that takes both families or one") {
     if (!has_ipv6()) return;
     on_each_worker_count([] {
@@ -222,6 +228,34 @@ TEST_CASE("a datagram for a Unix socket that is full waits; it can be timed and 
         sending.get();
         from.close();
         CHECK_THROWS_AS((void)to.receive(block, 0ms), fiber::timeout_error);
+    });
+}
+
+// Each try made the reactor report room, so that the next one followed at once, and the worker never slept: in virtual
+// time, no time passed.
+TEST_CASE("while a datagram waits for a Unix socket that others have filled, its worker sleeps") {
+    in_virtual_time([] {
+        net::datagram_socket to(abstract("fiber-filled-"));
+        net::datagram_socket others(AF_UNIX);
+        net::datagram_socket from(AF_UNIX);
+        std::error_code error;
+        std::size_t sent = 0;
+        for (; !error; ++sent) others.send_to("x", to.local(), error, 0ms);
+        const auto start = virtual_now();
+        CHECK_THROWS_AS(from.send_to("mine", to.local(), 10s), fiber::timeout_error);
+        CHECK(took(start, 10s));
+        auto sending = fiber::spawn([&] { from.send_to("mine", to.local()); });
+        settle();
+        char block[10];
+        while (--sent != 0) CHECK(to.receive(block) == 1);
+        CHECK(to.receive(block) == 4);
+        sending.get();
+        auto given_up = fiber::spawn([&] {
+            for (;;) from.send_to("x", to.local());
+        });
+        settle();
+        from.close();
+        CHECK(has(what_of([&] { given_up.get(); }), "closed"));
     });
 }
 
