@@ -185,14 +185,28 @@ std::optional<int> signals::try_wait() noexcept {
     return std::nullopt;
 }
 
+// For one who waits: whoever was cancelled before the signal came leaves it to the next.
+std::optional<int> signals::take() {
+    const auto number = try_wait();
+    if (!number) return number;
+    try {
+        this_fiber::check_cancelled();
+    } catch (...) {
+        watch_.come.fetch_or(bit_of(*number), std::memory_order_seq_cst);
+        ring(watch_.doorbell);  // S2
+        throw;
+    }
+    return number;
+}
+
 std::optional<int> signals::wait_within(const io::limit& within) {
     this_fiber::check_cancelled();
     for (;;) {
-        if (const auto number = try_wait()) return number;
+        if (const auto number = take()) return number;
         std::uint64_t rung = 0;
         std::error_code error;
         doorbell_.read_some({&rung, sizeof rung}, error, within);  // S2
-        if (error == std::errc::timed_out) return try_wait();
+        if (error == std::errc::timed_out) return take();
         if (error) throw std::system_error(error, "fiber: signals: wait");
     }
 }

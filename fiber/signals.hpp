@@ -61,6 +61,7 @@ class signals {
 
  private:
     std::optional<int> wait_within(const io::limit& within);
+    std::optional<int> take();
 
     io::descriptor doorbell_;
     detail::signal_watch watch_;

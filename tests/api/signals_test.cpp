@@ -102,6 +102,24 @@ TEST_CASE("the wait for a signal can be timed and cancelled, and loses none") {
     });
 }
 
+// The story: after 64 waits that nothing had hindered, one let others run before it looked. It was cancelled there, the
+// signal came, it took the signal all the same, and its task ended as cancelled: nobody got the signal.
+TEST_CASE("a signal that comes after the cancellation of who waits for it is there for the next") {
+    on_each_worker_count([] {
+        fiber::signals stop{SIGUSR1};
+        int lost = 0;
+        for (int round = 0; round < 200; ++round) {
+            auto waits = fiber::spawn([&] { return stop.wait(); });
+            fiber::yield();
+            CHECK(waits.cancel());
+            ::raise(SIGUSR1);
+            waits.wait();
+            lost += stop.try_wait().has_value() ? 0 : 1;
+        }
+        CHECK(lost == 0);
+    });
+}
+
 TEST_CASE("a plain thread waits for signals, too") {
     fiber::signals stop{SIGUSR1};
     std::jthread sends([] { ::kill(::getpid(), SIGUSR1); });
