@@ -51,7 +51,7 @@ TEST_CASE("names and addresses with a zero byte in them are refused, and not cut
         CHECK(has(what_of<refused>([] { (void)net::connect("localhost\0.evil"sv, 80); }), "has a zero byte"));
         CHECK(has(what_of<refused>([] { (void)net::resolve("", 80); }), "the name is empty"));
         CHECK_NOTHROW((void)net::endpoint::unix_path("\0a\0b"sv));  // abstract names may
-        CHECK(net::endpoint::unix_path("\0a\0b"sv).to_string() == "unix:@a\0b"sv);
+        CHECK(net::endpoint::unix_path("\0a\0b"sv).to_string() == "unix:@a@b");
     });
 }
 
