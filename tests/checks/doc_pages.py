@@ -19,7 +19,7 @@ INDEX = "docs/api/README.md"
 PROGRAM = re.compile(r"^```cpp\n(?:(?!```).*\n)*?.*\bint main\(.*\n(?:(?!```).*\n)*```\n\n?```text\n", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-TYPE = r"(?:class|struct|enum class|enum)(?: \[\[\w+\]\])? (\w+)(?= *[:{])"
+TYPE = r"(?:class|struct|enum class|enum)(?: \[\[\w+\]\])? (\w+)(?= *(?:\{|:[^;\n]*$))"
 FUNCTION = r"(?!return |using |template |requires|static_assert)(?=[a-z\[])[\w:<>&*,\[\] ]+[ &*](\w+)\("
 NAME = re.compile(f"^(?:{TYPE}|using (\\w+) =|{FUNCTION})", re.MULTILINE)
 DETAIL = re.compile(r"^namespace (detail|boost::asio) \{.*?^\}  // namespace \1$|^namespace detail \{.*?^\}$",
