@@ -47,21 +47,10 @@ long wait_for_level(io_source& source, io_direction direction, engine::nanos dea
     }
 }
 
-// A source in the caller's frame, for one wait. A descriptor that is watched already, for the other direction say, is
-// watched by another number.
+// A source in the caller's frame, for one wait.
 bool wait_once(int fd, io_direction direction, engine::nanos deadline) {
-    int watched = fd;
-    long outcome = 0;
-    {
-        io_source source(fd, io_source::ownership::borrowed);
-        outcome = wait_for_level(source, direction, deadline);
-    }
-    if (outcome == -EEXIST) {
-        watched = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (watched < 0) throw std::system_error(errno, std::generic_category(), with_number(name_of(direction), fd));
-        io_source source(watched, io_source::ownership::owned);
-        outcome = wait_for_level(source, direction, deadline);
-    }
+    io_source source(fd, io_source::ownership::borrowed);
+    const long outcome = wait_for_level(source, direction, deadline);
     if (outcome == fiber::detail::timed_out) return false;
     if (outcome < 0)
         fiber::detail::throw_io_error(fiber::detail::error_of(outcome), with_number(name_of(direction), fd));

@@ -124,7 +124,8 @@ template <class Clock, class Duration>
 //
 // Thread safety: one fiber or thread may read while another writes and a third closes; several may read, or write, and
 // each gets a part. close() wakes all of them with errc::closed; the number is given back when the last has left.
-// Moving and destroying: alone. A descriptor is used within one running runtime at a time, and from plain threads.
+// Moving and destroying: alone. Runtimes may use it in turn, and at once, though at a cost: it is watched by the one where
+// it was waited for last, whose workers also wake those who wait elsewhere.
 class descriptor {
  public:
     descriptor() noexcept = default;  // refers to nothing: every operation says errc::closed

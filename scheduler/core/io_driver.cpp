@@ -39,6 +39,14 @@ void io_driver::poll_if_due() noexcept {
     }
 }
 
+void io_driver::end() noexcept {
+    reactor* last = made_before();
+    if (last == nullptr) return;
+    wake_list to_wake;
+    last->raise_all([&to_wake](list_node& node, bool alone) { return claim_for_edge(to_wake, node, alone); });
+    to_wake.complete_all();
+}
+
 bool io_driver::collect(nanos deadline) noexcept {
     if (made().collect(deadline) != 0) return true;
     made().unlock();

@@ -41,6 +41,9 @@ class io_driver {
     // to the calling worker's queue. Requires: active().
     void poll_if_due() noexcept;
 
+    // Nobody will ask for events any more. Who waits in another runtime for what is registered here takes it over.
+    void end() noexcept;
+
     // --- The keeper ---
 
     // From here on nobody else asks for events, nor sees an interrupt in the keeper's place. Requires: active().

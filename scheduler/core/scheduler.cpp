@@ -64,6 +64,7 @@ void scheduler::give_up() noexcept {
 
 void scheduler::end_running(bool ran) noexcept {
     wait_for_visitors();
+    io_.end();
     phase_.store(ran ? phase::stopped : phase::idle, std::memory_order_release);
 }
 

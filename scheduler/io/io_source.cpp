@@ -1,6 +1,7 @@
 #include "scheduler/io/io_source.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <mutex>
 #include <unistd.h>
 
@@ -8,6 +9,12 @@ namespace fiber::engine {
 
 namespace {
 constexpr auto nobody = [](list_node&, bool) noexcept { return false; };
+
+// 0, or errno. Not inlined: the address of errno must not be kept across a switch.
+__attribute__((noinline)) int another_number(int fd, int& made) noexcept {
+    made = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return made < 0 ? errno : 0;
+}
 }  // namespace
 
 io_source::~io_source() {
@@ -37,10 +44,22 @@ watch_verdict io_source::watch(reactor& home, io_direction direction, int& error
 
 int io_source::move_to(reactor& home, io_interest wanted) noexcept {
     reactor* before = home_.load(std::memory_order_relaxed);
-    if (before == &home) return wanted == interest_ ? 0 : home.change(fd_, wanted, registration_);
+    if (before == &home) return wanted == interest_ ? 0 : home.change(watched_fd_, wanted, registration_);
     if (before != nullptr) unwatch_locked();
-    const int error = home.add(fd_, wanted, state_, registration_);
+    const int error = register_with(home, wanted);
     if (error == 0) home_.store(&home, std::memory_order_relaxed);
+    return error;
+}
+
+// A reactor knows each number once. Another source may have it: who waits for the bare number, in either direction.
+int io_source::register_with(reactor& home, io_interest wanted) noexcept {
+    watched_fd_ = fd_;
+    int error = home.add(fd_, wanted, state_, registration_);
+    if (error != EEXIST) return error;
+    error = another_number(fd_, watched_fd_);
+    if (error != 0) return error;
+    error = home.add(watched_fd_, wanted, state_, registration_);
+    if (error != 0) ::close(watched_fd_);
     return error;
 }
 
@@ -55,7 +74,8 @@ void io_source::unwatch_locked() noexcept {
     watched_.store(0, std::memory_order_relaxed);
     home_.store(nullptr, std::memory_order_relaxed);
     interest_ = {};
-    home->remove(fd_, registration_);
+    home->remove(watched_fd_, registration_);
+    if (watched_fd_ != fd_) ::close(watched_fd_);
 }
 
 void io_source::give_back() noexcept {

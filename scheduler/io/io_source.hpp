@@ -88,6 +88,7 @@ class alignas(cache_line) io_source {
         return static_cast<std::uint8_t>(1u << static_cast<int>(direction));
     }
     int move_to(reactor& home, io_interest wanted) noexcept;
+    int register_with(reactor& home, io_interest wanted) noexcept;
     void unwatch_locked() noexcept;
     void give_back() noexcept;
 
@@ -101,6 +102,7 @@ class alignas(cache_line) io_source {
     const short_read short_read_;
     // The registration, under watching_; held over system calls that do not block.
     spin_lock watching_;
+    int watched_fd_ = -1;  // fd_, or another number for the same if somebody else watches that one
     io_interest interest_;
     reactor::registration registration_ = 0;
     std::atomic<int> failure_{0};

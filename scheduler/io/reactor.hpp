@@ -82,6 +82,21 @@ class reactor {
         collected_ = 0;
     }
 
+    // Readies every descriptor, so that whoever waits for one tries it, and goes to wait elsewhere: here nobody will
+    // collect events any more. claim: see readiness::raise().
+    template <class Claim>
+    void raise_all(Claim claim) noexcept {
+        constexpr std::uint64_t all = readiness::ready(io_direction::read) | readiness::ready(io_direction::write);
+        if (registrations() == 0) return;
+        std::lock_guard guard(slots_);  // P2
+        for (int block = 0; block < blocks_made_; ++block) {
+            slot* first = blocks_[block].load(std::memory_order_relaxed);
+            for (std::uint32_t i = 0; i < first_block << block; ++i) {
+                if (first[i].target != nullptr) first[i].target->raise(all, claim);
+            }
+        }
+    }
+
  private:
     struct slot {
         readiness* target = nullptr;  // nullptr: free
