@@ -11,6 +11,7 @@
 //       the handler in a forked child, which shares the eventfd but not the marks.
 #include "fiber/signals.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <csignal>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "fiber/error.hpp"
+#include "fiber/sleep.hpp"
 #include "fiber/this_fiber.hpp"
 #include "scheduler/base/spin_lock.hpp"
 
@@ -199,6 +201,19 @@ std::optional<int> signals::take() {
     return number;
 }
 
+namespace {
+
+// What the first wait of a runtime needs, to watch descriptors at all. A server that has none left is told to stop by a
+// signal: who waits for that looks now and then, until there are some.
+constexpr auto look_again = std::chrono::milliseconds(50);
+
+bool ran_out(const std::error_code& error) noexcept {
+    return error == std::errc::too_many_files_open || error == std::errc::too_many_files_open_in_system ||
+           error == std::errc::not_enough_memory || error == std::errc::no_space_on_device;
+}
+
+}  // namespace
+
 std::optional<int> signals::wait_within(const io::limit& within) {
     this_fiber::check_cancelled();
     for (;;) {
@@ -207,7 +222,11 @@ std::optional<int> signals::wait_within(const io::limit& within) {
         std::error_code error;
         doorbell_.read_some({&rung, sizeof rung}, error, within);  // S2
         if (error == std::errc::timed_out) return take();
-        if (error) throw std::system_error(error, "fiber: signals: wait");
+        if (!error) continue;
+        if (!ran_out(error)) throw std::system_error(error, "fiber: signals: wait");
+        const engine::nanos left = within.deadline() - detail::current_time();
+        if (within.deadline() != engine::never && left <= 0) return take();
+        sleep_for(std::min<std::chrono::nanoseconds>(look_again, std::chrono::nanoseconds(left)));
     }
 }
 

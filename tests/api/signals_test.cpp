@@ -237,6 +237,28 @@ TEST_CASE("without a descriptor for the bell there is an error that says so, and
     CHECK(handles(SIGUSR1, &count));
 }
 
+// The story: a server's first wait for a descriptor in its runtime came when its clients had taken all descriptors. The
+// wait for SIGTERM failed, in a task that nobody asked before the server's end, and so the server had none.
+TEST_CASE("a signal is waited for also while there is no descriptor to watch descriptors with") {
+    on_each_worker_count([] {
+        fiber::signals stop{SIGUSR1};
+        std::optional<fiber_test::no_descriptors> none(std::in_place);
+        auto waits = fiber::spawn([&] { return stop.wait(); });
+        settle();
+        const bool timed = stop.wait_for(1ms).has_value();
+        auto cancelled = fiber::spawn([&] { return stop.wait(); });
+        settle();
+        cancelled.cancel();
+        cancelled.wait();
+        ::raise(SIGUSR1);
+        waits.wait();
+        none.reset();
+        CHECK_FALSE(timed);
+        CHECK(cancelled.cancelled());
+        CHECK(waits.get() == SIGUSR1);
+    });
+}
+
 TEST_CASE("several runtimes and a plain thread wait for one signal: each gets it") {
     fiber::signals mine{SIGUSR1};
     std::atomic<int> waiting{0};
