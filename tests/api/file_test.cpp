@@ -11,34 +11,14 @@
 #include "tests/api/fixture.hpp"
 #include "tests/api/virtual_time.hpp"
 #include "tests/support/no_descriptors.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
 using fiber::open_mode;
+using fiber_test::temporary_directory;
 
 namespace {
-
-// A directory of the test's own.
-class scratch {
- public:
-    scratch() { REQUIRE(::mkdtemp(name_) != nullptr); }
-    ~scratch() {
-        for (const std::string& each : made_) ::unlink(each.c_str());
-        ::rmdir(name_);
-    }
-    scratch(const scratch&) = delete;
-    scratch& operator=(const scratch&) = delete;
-
-    std::string operator()(const char* file) {
-        made_.push_back(std::string(name_) + "/" + file);
-        return made_.back();
-    }
-    std::string directory() const { return name_; }
-
- private:
-    char name_[32] = "/tmp/fiber-file-XXXXXX";
-    std::vector<std::string> made_;
-};
 
 std::string pattern(std::size_t size) {
     std::string text(size, ' ');
@@ -111,8 +91,8 @@ extern "C" ssize_t pread64(int fd, void* into, size_t size, off64_t offset) {
 
 TEST_CASE("what is written is read again: at offsets, behind the end, as a whole") {
     on_each_worker_count([] {
-        scratch place;
-        fiber::file data(place("data"), open_mode::create);
+        const temporary_directory place;
+        fiber::file data(place / "data", open_mode::create);
         CHECK(data.is_open());
         CHECK(data.native_handle() >= 0);
         CHECK(data.size() == 0);
@@ -134,24 +114,24 @@ TEST_CASE("what is written is read again: at offsets, behind the end, as a whole
         data.resize(7);
         CHECK(data.read_all() == std::string("short\0\0", 7));
         data.sync();
-        CHECK(data.path() == place.directory() + "/data");
+        CHECK(data.path() == place / "data");
         data.close();
         data.close();
         CHECK_FALSE(data.is_open());
         CHECK(data.native_handle() == -1);
-        CHECK(fiber::read_file(place.directory() + "/data") == std::string("short\0\0", 7));
-        fiber::write_file(place.directory() + "/data", "new");
-        CHECK(fiber::read_file(place.directory() + "/data") == "new");
+        CHECK(fiber::read_file(place / "data") == std::string("short\0\0", 7));
+        fiber::write_file(place / "data", "new");
+        CHECK(fiber::read_file(place / "data") == "new");
     });
 }
 
 TEST_CASE("what is not in the page cache is read by a thread, and is the same") {
     on_each_worker_count([] {
-        scratch place;
+        const temporary_directory place;
         const std::string much = pattern(3'000'000);
-        fiber::write_file(place("data"), much);
+        fiber::write_file(place / "data", much);
         const slow_disk disk;
-        fiber::file data(place.directory() + "/data");
+        fiber::file data(place / "data");
         std::string again(much.size() + 5, ' ');
         CHECK(data.read_at(again, 0) == much.size());
         CHECK(again.substr(0, much.size()) == much);
@@ -161,8 +141,8 @@ TEST_CASE("what is not in the page cache is read by a thread, and is the same") 
 
 TEST_CASE("modes: what must exist, what must not, what is emptied, who may write") {
     on_each_worker_count([] {
-        scratch place;
-        const std::string path = place("file");
+        const temporary_directory place;
+        const std::string path = place / "file";
         const auto code = [](auto f) { return failure_of(f).code(); };
         CHECK(code([&] { fiber::file f(path); }) == std::errc::no_such_file_or_directory);
         CHECK(code([&] { fiber::file f(path, open_mode::update); }) == std::errc::no_such_file_or_directory);
@@ -184,7 +164,7 @@ TEST_CASE("modes: what must exist, what must not, what is emptied, who may write
 
 TEST_CASE("errors name the operation, the path and the cause; overloads with an error code return it") {
     on_each_worker_count([] {
-        scratch place;
+        const temporary_directory place;
         const auto missing = failure_of([] { fiber::file f("/no/such/file"); });
         CHECK(has(missing.what(), "open \"/no/such/file\": No such file"));
         CHECK(has(failure_of([] { (void)fiber::read_file("/no/such/file"); }).what(), "read \"/no/such/file\""));
@@ -202,8 +182,8 @@ TEST_CASE("errors name the operation, the path and the cause; overloads with an 
         CHECK(has(failure_of([&] { full.write_at("x", 0); }).what(), "write \"/dev/full\": No space"));
         CHECK(full.append("x", error) == 0);
         CHECK(error == std::errc::no_space_on_device);
-        REQUIRE(::mkfifo(place("pipe").c_str(), 0600) == 0);
-        fiber::file pipe(place.directory() + "/pipe", open_mode::update);
+        REQUIRE(::mkfifo((place / "pipe").c_str(), 0600) == 0);
+        fiber::file pipe(place / "pipe", open_mode::update);
         for (const bool end : {false, true}) {
             CHECK((end ? pipe.append("x", error) : pipe.write_at("x", 0, error)) == 0);
             CHECK(error == std::errc::invalid_seek);
@@ -224,8 +204,8 @@ TEST_CASE("errors name the operation, the path and the cause; overloads with an 
 
 TEST_CASE("what cannot be meant is refused; more than the limit is an error") {
     on_each_worker_count([] {
-        scratch place;
-        const std::string path = place("file");
+        const temporary_directory place;
+        const std::string path = place / "file";
         CHECK_THROWS_AS(fiber::file(""), fiber::invalid_option);
         CHECK_THROWS_AS(fiber::file(std::string("a\0b", 3)), fiber::invalid_option);
         CHECK_THROWS_AS(fiber::file(path, static_cast<open_mode>(77)), fiber::invalid_option);
@@ -260,12 +240,12 @@ TEST_CASE("without descriptors nothing is opened, and the error says so") {
 
 TEST_CASE("a read that is cancelled is given up at once; its memory is not touched later, and the file is closed") {
     on_each_worker_count([] {
-        scratch place;
-        fiber::write_file(place("data"), std::string(1000, 'x'));
+        const temporary_directory place;
+        fiber::write_file(place / "data", std::string(1000, 'x'));
         const long before = open_descriptors();
         {
             const slow_disk disk;
-            auto data = std::make_unique<fiber::file>(place.directory() + "/data");
+            auto data = std::make_unique<fiber::file>(place / "data");
             reads_held = true;
             std::string into(1000, ' ');
             auto reader = fiber::spawn([&] { (void)data->read_at(into, 0); });
@@ -280,7 +260,7 @@ TEST_CASE("a read that is cancelled is given up at once; its memory is not touch
             CHECK(into == std::string(1000, ' '));
         }
         const slow_disk disk;
-        fiber::file data(place.directory() + "/data");
+        fiber::file data(place / "data");
         reads_held = true;
         const auto times_out = [](auto read) {
             const int begun = reads_begun;
@@ -298,8 +278,8 @@ TEST_CASE("a read that is cancelled is given up at once; its memory is not touch
 
 TEST_CASE("an open that waits for a FIFO's other end can be cancelled, and what it opens later is closed") {
     on_each_worker_count([] {
-        scratch place;
-        const std::string fifo = place("fifo");
+        const temporary_directory place;
+        const std::string fifo = place / "fifo";
         REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
         const long before = open_descriptors();
         fifos_begun = 0;
@@ -322,8 +302,8 @@ TEST_CASE("a write that was handed over is waited for when its caller is cancell
     for_each_worker_count([](unsigned workers) {
         runtime_fixture fixture(fiber::runtime_options{.workers = workers, .offload_threads = 1});
         fixture.run([] {
-            scratch place;
-            fiber::file data(place("data"), open_mode::write);
+            const temporary_directory place;
+            fiber::file data(place / "data", open_mode::write);
             busy_thread busy;
             auto writer = fiber::spawn([&] {
                 const std::string mine(100'000, 'x');
@@ -350,8 +330,8 @@ TEST_CASE("a write that was handed over is waited for when its caller is cancell
 
 TEST_CASE("a file that ends with a cancelled task is closed, and the cancellation is not lost") {
     on_each_worker_count([] {
-        scratch place;
-        const std::string path = place("data");
+        const temporary_directory place;
+        const std::string path = place / "data";
         const long before = open_descriptors();
         auto task = fiber::spawn([&] {
             {
@@ -368,8 +348,8 @@ TEST_CASE("a file that ends with a cancelled task is closed, and the cancellatio
 
 TEST_CASE("many fibers read and write one file at once") {
     on_each_worker_count([] {
-        scratch place;
-        fiber::file data(place("data"), open_mode::write);
+        const temporary_directory place;
+        fiber::file data(place / "data", open_mode::write);
         std::vector<fiber::task<void>> all;
         for (int i = 0; i < 50; ++i) {
             all.push_back(fiber::spawn([&, i] {
@@ -383,14 +363,14 @@ TEST_CASE("many fibers read and write one file at once") {
         fiber::gather(all);
         CHECK(data.size() == 500'000);
         all.clear();
-        fiber::file log(place("log"), open_mode::append);
+        fiber::file log(place / "log", open_mode::append);
         for (int i = 0; i < 50; ++i) all.push_back(fiber::spawn([&] { log.append("a line\n"); }));
         fiber::gather(all);
         CHECK(log.size() == 50 * 7);
         fiber::file moved = std::move(log);
         CHECK_FALSE(log.is_open());
         CHECK(moved.size() == 50 * 7);
-        moved = fiber::file(place.directory() + "/data");
+        moved = fiber::file(place / "data");
         CHECK(moved.size() == 500'000);
     });
 }
@@ -398,8 +378,8 @@ TEST_CASE("many fibers read and write one file at once") {
 TEST_CASE("one who reads from the cache without end does not starve the others") {
     runtime_fixture fixture(1);
     fixture.run([] {
-        scratch place;
-        fiber::file data(place("data"), open_mode::write);
+        const temporary_directory place;
+        fiber::file data(place / "data", open_mode::write);
         data.write_all("x");
         std::atomic<bool> stop{false};
         auto greedy = fiber::spawn([&] {
@@ -413,8 +393,8 @@ TEST_CASE("one who reads from the cache without end does not starve the others")
 }
 
 TEST_CASE("files on plain threads and in virtual time") {
-    scratch place;
-    const std::string path = place("data");
+    const temporary_directory place;
+    const std::string path = place / "data";
     {
         fiber::file data(path, open_mode::write);
         data.write_at("0123456789", 0);

@@ -1,6 +1,5 @@
 // The edges of endpoints, options, names, datagrams and Unix sockets: what cannot be meant is refused, what was closed
 // says so, what is set is set.
-#include <filesystem>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -8,6 +7,7 @@
 
 #include "tests/api/net_fixture.hpp"
 #include "tests/api/virtual_time.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace fiber::test;
 using namespace std::string_view_literals;
@@ -181,8 +181,8 @@ TEST_CASE("Unix sockets: a full backlog holds connections up; they can be timed 
 
 TEST_CASE("Unix sockets in the file system: the path is named in errors, and streams and datagrams go through it") {
     on_each_worker_count([] {
-        const std::string path = "/tmp/fiber-net-edges-" + std::to_string(::getpid());
-        std::filesystem::remove(path);
+        const fiber_test::temporary_directory place;
+        const std::string path = place / "door";
         CHECK(has(what_of([&] { (void)net::connect(net::endpoint::unix_path(path)); }),
                   "connect to unix:" + path + ": No such"));
         {
@@ -199,7 +199,6 @@ TEST_CASE("Unix sockets in the file system: the path is named in errors, and str
             CHECK(far.read_all(100, patience).empty());
         }
         CHECK(has(what_of([&] { (void)net::connect(net::endpoint::unix_path(path)); }), "refused"));
-        std::filesystem::remove(path);
     });
 }
 

@@ -11,6 +11,7 @@
 #include "tests/api/fixture.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/no_descriptors.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
@@ -152,14 +153,11 @@ TEST_CASE("plain threads read and write pipes, too") {
 
 TEST_CASE("a FIFO is a pipe with a name") {
     on_each_worker_count([] {
-        char directory[] = "/tmp/fiber-fifo-XXXXXX";
-        REQUIRE(::mkdtemp(directory) != nullptr);
-        const std::string path = std::string(directory) + "/fifo";
+        const fiber_test::temporary_directory place;
+        const std::string path = place / "fifo";
         REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
         io::pipe_reader from(io::descriptor(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)));
         io::pipe_writer to(io::descriptor(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
-        ::unlink(path.c_str());
-        ::rmdir(directory);
         auto reader = fiber::spawn([&] { return from.read_all(); });
         settle();
         to.write_all("by name");

@@ -16,6 +16,7 @@ extern "C" {  // glibc 2.36 leaves that to who includes it
 #include "tests/support/child_process.hpp"
 #include "tests/support/no_children.hpp"
 #include "tests/support/no_descriptors.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace fiber::test;
 namespace io = fiber::io;
@@ -391,9 +392,8 @@ TEST_CASE("the standard streams may be exchanged, and may be closed in the paren
 
 TEST_CASE("what cannot be started is an error that names the program or the directory, and leaves nothing") {
     on_each_worker_count([] {
-        char directory[] = "/tmp/fiber-process-XXXXXX";
-        REQUIRE(::mkdtemp(directory) != nullptr);
-        const std::string plain = std::string(directory) + "/plain";
+        const fiber_test::temporary_directory place;
+        const std::string plain = place / "plain";
         const int file = ::open(plain.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
         CHECK(::write(file, "no program", 10) == 10);
         ::close(file);
@@ -409,8 +409,6 @@ TEST_CASE("what cannot be started is an error that names the program or the dire
         CHECK(has(nowhere.what, "go to directory \"/no/such/directory\""));
         CHECK(has(failure_of({"no-such-program"}, {.directory = "/"}).what, "in directory \"/\""));
         CHECK(failure_of({"true", std::string(3'000'000, 'x')}).code == std::errc::argument_list_too_long);
-        ::unlink(plain.c_str());
-        ::rmdir(directory);
     });
     CHECK(no_children_left());
 }

@@ -1,14 +1,14 @@
 // How many processors the process may use, from files of a made-up root directory and from the real affinity mask.
 #include "scheduler/core/cpu_count.hpp"
 
-#include <cstdlib>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
 #include <sched.h>
-#include <stdexcept>
 #include <string>
 #include <thread>
+
+#include "tests/support/temporary_directory.hpp"
 
 namespace {
 
@@ -17,27 +17,18 @@ using fiber::engine::available_cpus;
 using fiber::engine::cgroup_cpus;
 using fiber::engine::unlimited_cpus;
 
-// A directory that stands for "/" and vanishes at the end.
+// A directory that stands for "/".
 class fake_root {
  public:
-    fake_root() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "fiber-cpu-count-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-        path_ = pattern;
-    }
-    ~fake_root() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-
     void write(const std::string& name, const std::string& text) const {
-        std::filesystem::create_directories(std::filesystem::path(path_ + name).parent_path());
-        std::ofstream(path_ + name) << text;
+        const std::string whole = place_.path() + name;
+        std::filesystem::create_directories(std::filesystem::path(whole).parent_path());
+        std::ofstream(whole) << text;
     }
-    unsigned cpus() const { return cgroup_cpus(path_.c_str()); }
+    unsigned cpus() const { return cgroup_cpus(place_.path().c_str()); }
 
  private:
-    std::string path_;
+    fiber_test::temporary_directory place_;
 };
 
 constexpr const char* v2_mount =
