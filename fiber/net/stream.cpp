@@ -118,15 +118,21 @@ std::string stream::read_all(std::size_t most, io::limit within) {
 
 // --- writing ---
 
+namespace {
+
+// `send`: fd -> count, or -errno. What was sent; 0 and `error`.
+template <class Send>
+std::size_t write_once(engine::io_source* to, std::error_code& error, const io::limit& within, Send send) {
+    if (to == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
+    const long outcome = fiber::detail::perform(*to, io_direction::write, within.deadline(), send);
+    return fiber::detail::settled(outcome >= 0 ? outcome : lasting(*to, outcome), error);
+}
+
+}  // namespace
+
 std::size_t stream::write_some(io::const_bytes from, std::error_code& error, io::limit within) {
-    if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
-    return fiber::detail::settled(fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                                                         [&, to = source()](int fd) {
-                                                             const long outcome =
-                                                                 fiber::detail::send_now(fd, from.data, from.size, 0);
-                                                             return outcome >= 0 ? outcome : lasting(*to, outcome);
-                                                         }),
-                                  error);
+    return write_once(source(), error, within,
+                      [from](int fd) noexcept { return fiber::detail::send_now(fd, from.data, from.size, 0); });
 }
 
 std::size_t stream::write_some(io::const_bytes from, io::limit within) {
@@ -167,14 +173,9 @@ std::size_t stream::write_all(const io::const_bytes* pieces, std::size_t count, 
         msghdr message{};
         message.msg_iov = parts;
         message.msg_iovlen = used;
-        if (source() == nullptr) return fiber::detail::settled(fiber::detail::was_closed, error);
-        std::size_t sent = fiber::detail::settled(
-            fiber::detail::perform(*source(), io_direction::write, within.deadline(),
-                                   [&, to = source()](int fd) {
-                                       const long outcome = fiber::detail::send_message_now(fd, message, 0);
-                                       return outcome >= 0 ? outcome : lasting(*to, outcome);
-                                   }),
-            error);
+        std::size_t sent = write_once(source(), error, within, [&message](int fd) noexcept {
+            return fiber::detail::send_message_now(fd, message, 0);
+        });
         if (error) return total;
         total += sent;
         sent += skip;
